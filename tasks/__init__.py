@@ -1,0 +1,14 @@
+"""The rooms of the house: one folder a stage of the DAG.
+
+catalog -> rooms -> items -> mix -> references -> pseudo_gt -> difficulty -> curriculum -> training -> evaluate -> report
+"""
+
+import os
+
+# Sums change in the last bit with the number of threads, and two workers of two threads fight over two cores:
+# every process computes on one thread, and a stage that wants more asks for a number fixed in params.yaml.
+# Set here because numpy, numba and torch read these once, at import.
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "PRA_NUM_THREADS", "NUMBA_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

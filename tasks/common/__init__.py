@@ -1,0 +1,1 @@
+"""What every stage shares: parameters, seeds, tables, audio, fan-out and the command line."""

@@ -1,0 +1,68 @@
+"""Audio in arrays: decode, downmix, resample, encode, and the levels everything else is defined on.
+
+Policy, stated once: everything inside is mono float32 at 16 kHz. More channels are averaged. Resampling is
+torchaudio's windowed-sinc kernel (width 32, roll-off 0.95). No level is normalised on the way in; mixing sets levels.
+Audio at rest is 16-bit FLAC.
+"""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile as sf
+from numpy.typing import NDArray
+
+RATE = 16_000
+Wave = NDArray[np.float32]
+
+
+def to_mono(samples: NDArray[Any]) -> Wave:
+    """(frames,) or (frames, channels) to (frames,) float32, by the mean over channels."""
+    mono = samples if samples.ndim == 1 else samples.mean(axis=1)
+    return np.ascontiguousarray(mono, dtype=np.float32)
+
+
+def resample(wave: Wave, rate: int, target: int = RATE) -> Wave:
+    """(frames,) at `rate` Hz to `target` Hz."""
+    if rate == target:
+        return wave
+    import torch
+    import torchaudio.functional as F
+
+    out = F.resample(torch.from_numpy(wave), rate, target, lowpass_filter_width=32, rolloff=0.95)
+    result: Wave = out.numpy()
+    return result
+
+
+def decode(source: Path | bytes) -> tuple[Wave, int]:
+    """A file or its bytes as mono float32 at its own rate. Raises soundfile.LibsndfileError where it cannot."""
+    samples, rate = sf.read(io.BytesIO(source) if isinstance(source, bytes) else source, dtype="float32")
+    return to_mono(samples), int(rate)
+
+
+def encode_flac(wave: Wave, rate: int = RATE) -> bytes:
+    """(frames,) in [-1, 1] as 16-bit FLAC; quantised here so that the bytes do not hang on libsndfile's scaling."""
+    pcm = np.clip(np.round(wave.astype(np.float64) * 32768.0), -32768, 32767).astype(np.int16)
+    buffer = io.BytesIO()
+    sf.write(buffer, pcm, rate, format="FLAC", subtype="PCM_16")
+    return buffer.getvalue()
+
+
+def rms_dbfs(wave: Wave) -> float:
+    """Root-mean-square level in dB relative to full scale; -inf becomes -200 so that it stays a number in JSON."""
+    power = float(np.mean(np.square(wave, dtype=np.float64))) if wave.size else 0.0
+    return 10.0 * float(np.log10(power)) if power > 1e-20 else -200.0
+
+
+def active_power(wave: Wave, rate: int = RATE, gate_db: float = 40.0, frame_s: float = 0.02) -> float:
+    """Mean power over active frames: 20 ms frames within `gate_db` of the loudest one.
+
+    The energy gate that defines SNR over active speech here. Returns 0.0 for silence.
+    """
+    size = max(1, int(rate * frame_s))
+    frames = wave[: len(wave) // size * size].reshape(-1, size) if len(wave) >= size else wave[None, :]
+    power = np.mean(np.square(frames, dtype=np.float64), axis=1)
+    if power.size == 0 or power.max() <= 0.0:
+        return 0.0
+    return float(power[power >= power.max() * 10.0 ** (-gate_db / 10.0)].mean())

@@ -1,0 +1,142 @@
+"""Parameters: `params.yaml` holds every number, `profiles/<profile>.yaml` says what a profile changes.
+
+    python -m tasks.common.params                                    # check and print the parameters in force
+    python -m tasks.common.params --profile recorded --corpora DIR   # switch: rewrites two lines of params.yaml
+
+A stage declares its section as a `Section` (strict: an unknown key is an error that names the nearest known one) and
+reads it with `load`. DVC tracks the same keys of the same two files, so what a stage reads is what makes it stale.
+"""
+
+import argparse
+import difflib
+import re
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from tasks.common.errors import UserError
+
+PARAMS = Path("params.yaml")
+PROFILES = Path("profiles")
+EMBEDDED_CORPORA = "data/corpora"
+
+
+class Section(BaseModel):
+    """One section of params.yaml or one catalog entry: typed, frozen, and closed to unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+S = TypeVar("S", bound=BaseModel)
+
+
+def validate(model: type[S], value: Any, where: str) -> S:
+    """`value` as `model`; raises UserError naming the key, the value and the rule, with the nearest known key."""
+    if not isinstance(value, dict):
+        raise UserError(where, f"expected a mapping of keys, found {type(value).__name__}", "See the docs page of this stage")
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(str(first["loc"][-1]), list(model.model_fields), n=1, cutoff=0.5)
+            todo = f"Did you mean '{near[0]}'?" if near else f"Known keys: {', '.join(model.model_fields)}"
+            raise UserError(where, f"unknown key '{key}'", todo) from None
+        if first["type"] == "missing":
+            raise UserError(where, f"key '{key}' is missing", "Add it; the entries beside it show the form") from None
+        message = first["msg"].removeprefix("Value error, ")
+        raise UserError(where, f"'{key}' is {first['input']!r}: {message}", "Correct the value") from None
+
+
+def read_yaml(path: Path) -> Any:
+    """A YAML file through `safe_load`; raises UserError with the line where it does not parse."""
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(str(path), "no such file", "Check the name, and run from the project's root") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" at line {mark.line + 1}" if mark else ""
+        raise UserError(str(path), f"not valid YAML{line}", "Correct the file") from None
+
+
+def merge(base: Any, over: Any) -> Any:
+    """`over` laid on `base`: mappings merge key by key, anything else replaces."""
+    if isinstance(base, dict) and isinstance(over, dict):
+        return {**base, **{key: merge(base.get(key), value) for key, value in over.items()}}
+    return over if over is not None else base
+
+
+def all_params() -> dict[str, Any]:
+    """params.yaml with the overlay of its profile; raises UserError for an unknown profile."""
+    params = read_yaml(PARAMS)
+    profile = params.get("profile")
+    path = PROFILES / f"{profile}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(found.stem for found in PROFILES.glob("*.yaml")))
+        raise UserError(str(PARAMS), f"unknown profile '{profile}'", f"Choose one of: {known}")
+    merged: dict[str, Any] = merge(params, read_yaml(path) or {})
+    return merged
+
+
+def load(section: str, model: type[S]) -> S:
+    """The section of that name, as `model`, with the profile's overlay applied."""
+    params = all_params()
+    if section not in params:
+        raise UserError(str(PARAMS), f"section '{section}' is missing", "Restore it from git")
+    return validate(model, params[section] or {}, f"{PARAMS} ({params['profile']}), {section}")
+
+
+def corpora_root() -> Path:
+    """Folder below which catalogs look for their corpora; raises UserError where it does not exist."""
+    root = Path(str(all_params()["corpora"])).expanduser()
+    if not root.is_dir():
+        raise UserError(f"corpora: {root}", "no such folder", "Pass CORPORA=<folder> to make, or set corpora in params.yaml")
+    return root
+
+
+def switch(profile: str, corpora: str | None) -> None:
+    """Point params.yaml at a profile and a corpora folder, leaving every other line as it is."""
+    path = PROFILES / f"{profile}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(found.stem for found in PROFILES.glob("*.yaml")))
+        raise UserError(f"PROFILE={profile}", "unknown profile", f"Choose one of: {known}")
+    if corpora is None:
+        current = str(read_yaml(PARAMS)["corpora"])
+        if profile == "tiny":
+            corpora = EMBEDDED_CORPORA
+        elif current == EMBEDDED_CORPORA:
+            raise UserError(f"PROFILE={profile}", "needs your recordings", "Add CORPORA=<folder that holds speech/ noise/ rooms/>")
+        else:
+            corpora = current
+    folder = Path(corpora).expanduser()
+    if corpora != EMBEDDED_CORPORA:
+        if not folder.is_dir():
+            raise UserError(f"CORPORA={corpora}", "no such folder", "Give the folder that holds your corpora")
+        corpora = str(folder.resolve())
+    text = PARAMS.read_text(encoding="utf-8")
+    text = re.sub(r"^profile:.*$", lambda _: f"profile: {profile}", text, count=1, flags=re.M)
+    text = re.sub(r"^corpora:.*$", lambda _: f"corpora: {corpora}", text, count=1, flags=re.M)
+    PARAMS.write_text(text, encoding="utf-8")
+
+
+def _main() -> None:
+    parser = argparse.ArgumentParser(description="Check, print or switch the parameters in force.")
+    parser.add_argument("--profile", help="profile to switch to (a file of profiles/)")
+    parser.add_argument("--corpora", help="folder below which the catalogs look for their corpora")
+    args = parser.parse_args()
+    if args.profile or args.corpora:
+        switch(args.profile or str(read_yaml(PARAMS)["profile"]), args.corpora)
+        params = all_params()
+        print(f"profile {params['profile']}, corpora {params['corpora']}")
+    else:
+        print(yaml.safe_dump(all_params(), sort_keys=False), end="")
+
+
+if __name__ == "__main__":
+    from tasks.common.cli import guarded
+
+    guarded(_main)
