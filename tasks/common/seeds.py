@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 T = TypeVar("T")
 
@@ -53,3 +54,25 @@ def choose(values: Sequence[T], *parts: Any) -> T:
 def choose_many(values: Sequence[T], count: int, *parts: Any) -> list[T]:
     """The `count` values (all, if fewer) that rank highest by rendezvous hashing; stable under additions."""
     return sorted(values, key=lambda value: content_id([value, *parts]), reverse=True)[:count]
+
+
+def keys_of(values: Sequence[str]) -> NDArray[np.uint64]:
+    """(n,) 64-bit keys of strings, for `scramble` and `top`."""
+    return np.array([int(content_id(value), 16) for value in values], dtype=np.uint64)
+
+
+def scramble(keys: NDArray[np.uint64], *parts: Any) -> NDArray[np.uint64]:
+    """(n,) fresh uniform 64-bit numbers, each decided by its key and `parts` alone (the finaliser of splitmix64)."""
+    mixed = keys ^ np.uint64(seed_of(*parts))
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return mixed ^ (mixed >> np.uint64(31))
+
+
+def top(keys: NDArray[np.uint64], count: int, *parts: Any) -> NDArray[np.int64]:
+    """Indices of the `count` keys (all, if fewer) that rank highest: `choose_many` for pools of any size."""
+    scores = scramble(keys, *parts)
+    count = min(max(count, 0), len(scores))
+    best = np.argpartition(scores, len(scores) - count)[len(scores) - count :] if 0 < count < len(scores) else np.arange(count)
+    ranked: NDArray[np.int64] = best[np.argsort(scores[best], kind="stable")[::-1]].astype(np.int64)
+    return ranked

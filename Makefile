@@ -1,0 +1,41 @@
+# Two commands: `make curriculum` builds and trains on the embedded default, `make test` checks everything.
+# PROFILE=tiny|recorded|gpu and CORPORA=<folder> choose what to build; WORKERS=<n> how many processes do it.
+SHELL := /bin/bash
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export DO_NOT_TRACK := 1
+export DVC_NO_ANALYTICS := 1
+INSTALLED := $(VENV)/.installed
+
+.PHONY: curriculum test lint serve setup clean
+
+curriculum: setup
+	@$(if $(PROFILE)$(CORPORA),python -m tasks.common.params $(if $(PROFILE),--profile "$(PROFILE)") $(if $(CORPORA),--corpora "$(CORPORA)"),true)
+	@python -m flows.build_curriculum
+
+test: setup lint
+	@python -m pytest
+
+lint: setup
+	@ruff check .
+	@ruff format --check .
+	@mypy
+
+serve: setup
+	@python -m flows.serve
+
+setup: $(INSTALLED)
+
+# The environment is made once and again whenever what it is made from changes.
+$(INSTALLED): pyproject.toml constraints.txt
+	@"$(PYTHON)" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' || { echo "error: '$(PYTHON)' is not Python 3.11 or 3.12. Install one, or pass PYTHON=<interpreter>" >&2; exit 2; }
+	@echo "setting up $(VENV) (a few minutes, once)"
+	@"$(PYTHON)" -m venv $(VENV)
+	@python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	@python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	@python -m tasks.common.environment
+	@touch $@
+
+clean:
+	rm -rf data models reports .prefect

@@ -1,0 +1,222 @@
+"""Build the curriculum and train on it: the whole DAG of dvc.yaml, driven by Prefect.
+
+    python -m flows.build_curriculum                 # what `make curriculum` runs
+    prefect deployment run build-curriculum/local    # the same on a server, after `make serve`
+
+The flow walks the graph in order, skips what is up to date, and records each finished stage in dvc.lock, so that
+`dvc repro` afterwards has nothing to do, and the other way round. A stage of shards is a subflow whose task runs are
+its shards; a stage of one piece is a task run, and two of those run side by side.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_markdown_artifact
+from prefect.client.schemas.objects import State
+from prefect.futures import PrefectFuture, as_completed
+from prefect.states import Completed, Failed
+from prefect.task_runners import ProcessPoolTaskRunner
+
+from flows.graph import Stage, commit, read_graph, restore, stale_stages
+from tasks.common.cli import Counts, record
+from tasks.common.errors import UserError
+from tasks.common.fanout import in_process, progress, worker_count
+from tasks.common.params import all_params, switch
+
+J = TypeVar("J")
+R = TypeVar("R")
+
+
+def process_pool() -> Any:
+    """Worker processes, spawned: CPU work in Prefect's default thread pool would run one at a time."""
+    return ProcessPoolTaskRunner(max_workers=worker_count()[0])
+
+
+@task(persist_result=False)
+def shard(work: Callable[[Any], Any], job: Any) -> tuple[Any, UserError | None]:
+    """One shard of a stage. A user's mistake comes back as a value: it is a message, not a crash to trace."""
+    try:
+        return work(job), None
+    except UserError as error:
+        return None, error
+
+
+@task(persist_result=False)
+def piece(stage: Stage) -> tuple[Counts | None, UserError | None, float]:
+    """A stage that is one piece of work (training), in a worker process; with the seconds it took."""
+    start = time.perf_counter()
+    try:
+        return stage.function()(*stage.args), None, time.perf_counter() - start
+    except UserError as error:
+        return None, error, time.perf_counter() - start
+
+
+def _fan_out(work: Callable[[J], R], jobs: Sequence[J], label: str) -> list[R]:
+    """`FanOut` as Prefect task runs, in the process pool of the flow that calls it."""
+    if len(jobs) <= 1:
+        return in_process(work, jobs, label)
+    with progress(len(jobs), label) as bar:
+        futures: list[PrefectFuture[Any]] = [
+            shard.with_options(task_run_name=f"{label} {number + 1} of {len(jobs)}").submit(work, job) for number, job in enumerate(jobs)
+        ]
+        for _ in as_completed(futures):
+            bar.update()
+    results = [future.result() for future in futures]
+    errors = [error for _, error in results if error is not None]
+    if errors:
+        raise errors[0]
+    return [result for result, _ in results]
+
+
+def run_sharded(stage: Stage) -> Counts:
+    """Run a stage of shards as a subflow named after it."""
+    outcome: list[Counts | UserError] = []
+
+    @flow(name=stage.name, flow_run_name=stage.name, task_runner=process_pool())
+    def subflow() -> "State[Any]":
+        try:
+            outcome.append(stage.function()(*stage.args, fan_out=_fan_out))
+        except UserError as error:
+            outcome.append(error)
+            return Failed(message=str(error))
+        return Completed(message="built")
+
+    state: Any = subflow(return_state=True)
+    if not outcome:
+        state.result()  # not a user's mistake: raises the exception that ended the run
+    if isinstance(outcome[0], UserError):
+        raise outcome[0]
+    return outcome[0]
+
+
+def _say(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
+
+
+def _finish(stage: Stage, counts: Counts, seconds: float) -> None:
+    record(stage.name, seconds, counts)
+    commit(stage.name)
+    _say(f"  {stage.name}: done {counts.done or '{}'}, reused {counts.reused or '{}'}, {seconds:.1f} s")
+
+
+METRICS = Path("reports/metrics.json")
+
+
+def _result_markdown(ran: list[str], total: int) -> str:
+    lines = [f"{len(ran)} of {total} stages ran: {', '.join(ran) or 'nothing was stale'}"]
+    if METRICS.exists():
+        from tasks.report.figures import results_table
+
+        lines += [results_table(), "Report: `reports/index.html`"]
+    return "\n\n".join(lines)
+
+
+def build(graph: list[Stage]) -> list[str]:
+    """Bring every stage up to date, in order; returns the names of those that ran. Called inside the flow."""
+    log = get_run_logger()
+    waiting, done, ran = list(graph), set[str](), list[str]()
+    pieces: dict[PrefectFuture[Any], Stage] = {}
+
+    def ready() -> list[Stage]:
+        return [stage for stage in waiting if stage.upstream <= done]
+
+    while waiting or pieces:
+        launched = False
+        # Pieces first: they run in the background while the shards of other stages go through.
+        for stage in sorted(ready(), key=lambda found: found.fans_out()):
+            if not stale_stages([stage.name]) or restore(stage.name):
+                waiting.remove(stage)
+                done.add(stage.name)
+                launched = True
+                break
+            number = len(graph) - len(waiting) + 1
+            _say(f"[{number}/{len(graph)}] {stage.name}")
+            log.info("stage %s", stage.name)
+            waiting.remove(stage)
+            launched = True
+            if stage.fans_out():
+                start = time.perf_counter()
+                counts = run_sharded(stage)
+                _finish(stage, counts, time.perf_counter() - start)
+                done.add(stage.name)
+                ran.append(stage.name)
+            else:
+                pieces[piece.with_options(task_run_name=stage.name).submit(stage)] = stage
+            break
+        if not launched and pieces:
+            future = next(iter(as_completed(list(pieces))))
+            stage = pieces.pop(future)
+            piece_counts, error, seconds = future.result()
+            if error is not None:
+                raise error
+            _finish(stage, piece_counts or Counts(), seconds)
+            done.add(stage.name)
+            ran.append(stage.name)
+    return ran
+
+
+@flow(name="build-curriculum", task_runner=process_pool(), validate_parameters=False)
+def build_curriculum(profile: str | None = None, corpora: str | None = None) -> Any:
+    """Catalog to report. `profile` and `corpora` switch params.yaml first, as `make curriculum PROFILE= CORPORA=` does."""
+    try:
+        if profile or corpora:
+            switch(profile or str(all_params()["profile"]), corpora)
+        graph = read_graph()
+        ran = build(graph)
+    except UserError as error:
+        return Failed(message=str(error))
+    create_markdown_artifact(key="curriculum-result", markdown=_result_markdown(ran, len(graph)), description="What was built, and the metrics")
+    return Completed(message=f"{len(ran)} of {len(graph)} stages ran", data=ran)
+
+
+def _server_answers(url: str) -> bool:
+    import httpx
+
+    try:
+        return httpx.get(f"{url}/health", timeout=2.0).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def _main() -> None:
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    all_params()
+    read_graph()
+    stale = stale_stages()
+    if not stale:
+        _say("everything is up to date")
+    else:
+        workers, reason = worker_count()
+        _say(f"{len(stale)} stage(s) to look at; up to {workers} worker(s): {reason}")
+        url = str(PREFECT_API_URL.value() or "")
+        served = bool(url) and _server_answers(url)
+        _say(
+            f"Prefect: server at {url}"
+            if served
+            else "Prefect: no server is running, so this build starts its own (make serve starts one that stays)"
+        )
+        with temporary_settings(updates={} if served else {PREFECT_API_URL: None}):
+            state: Any = build_curriculum(return_state=True)
+        if not state.is_completed():
+            if state.message and not state.data:
+                _say(f"error: {state.message}")
+                raise SystemExit(2)
+            state.result()
+    if METRICS.exists():
+        from tasks.report.figures import results_lines
+
+        print("\n".join(results_lines()))
+
+
+if __name__ == "__main__":
+    from tasks.common.cli import guarded
+
+    os.environ.setdefault("PYTHONHASHSEED", "0")
+    Path(".prefect").mkdir(exist_ok=True)
+    guarded(_main)
