@@ -19,6 +19,7 @@ from tasks.common.cli import guarded
 from tasks.common.errors import UserError
 
 POOL = "local"
+SERVER_LOG = Path(".prefect/server.log")
 
 
 def _prefect(*words: str) -> list[str]:
@@ -36,7 +37,11 @@ def _wait_for_server(url: str, server: subprocess.Popen[bytes], seconds: float =
     deadline = time.monotonic() + seconds
     while not _healthy(url):
         if server.poll() is not None:
-            raise UserError(url, "the Prefect server stopped while starting", "See its output above; is the port taken? Set api.url in prefect.toml")
+            raise UserError(
+                url,
+                "the Prefect server stopped while starting",
+                f"See {SERVER_LOG}; is the port taken? Then set api.url and server.api.port in prefect.toml",
+            )
         if time.monotonic() > deadline:
             raise UserError(url, f"the Prefect server did not answer within {seconds:.0f} s", "Run make serve again")
         time.sleep(0.5)
@@ -54,6 +59,15 @@ def _deploy() -> None:
             )
 
 
+def _stop(process: subprocess.Popen[bytes], seconds: float = 10.0) -> None:
+    process.terminate()
+    try:
+        process.wait(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
 def _main() -> None:
     url = str(PREFECT_API_URL.value() or "")
     if not url:
@@ -67,7 +81,9 @@ def _main() -> None:
         if _healthy(url):
             print(f"a Prefect server already answers at {url}: using it")
         else:
-            processes.append(subprocess.Popen(_prefect("server", "start")))
+            with SERVER_LOG.open("wb") as log:
+                processes.append(subprocess.Popen(_prefect("server", "start"), stdout=log, stderr=subprocess.STDOUT))
+            print(f"starting a Prefect server; it writes to {SERVER_LOG}", flush=True)
             _wait_for_server(url, processes[0])
         _deploy()
         processes.append(subprocess.Popen(_prefect("worker", "start", "--pool", POOL)))
@@ -78,10 +94,9 @@ def _main() -> None:
         )
         processes[-1].wait()
     finally:
+        # The worker first, while its server still answers: it says goodbye there.
         for process in reversed(processes):
-            process.terminate()
-        for process in reversed(processes):
-            process.wait(timeout=30)
+            _stop(process)
 
 
 if __name__ == "__main__":

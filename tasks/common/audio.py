@@ -5,7 +5,9 @@ torchaudio's windowed-sinc kernel (width 32, roll-off 0.95). No level is normali
 Audio at rest is 16-bit FLAC.
 """
 
+import functools
 import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +25,22 @@ def to_mono(samples: NDArray[Any]) -> Wave:
     return np.ascontiguousarray(mono, dtype=np.float32)
 
 
+@functools.cache
+def _resampler(rate: int, target: int) -> Callable[[Any], Any]:
+    """Kept, because making the kernel costs more than applying it; made in double precision, unlike the functional form's."""
+    import torchaudio
+
+    resampler: Callable[[Any], Any] = torchaudio.transforms.Resample(rate, target, lowpass_filter_width=32, rolloff=0.95)
+    return resampler
+
+
 def resample(wave: Wave, rate: int, target: int = RATE) -> Wave:
     """(frames,) at `rate` Hz to `target` Hz."""
     if rate == target:
         return wave
     import torch
-    import torchaudio.functional as F
 
-    out = F.resample(torch.from_numpy(wave), rate, target, lowpass_filter_width=32, rolloff=0.95)
-    result: Wave = out.numpy()
+    result: Wave = _resampler(rate, target)(torch.from_numpy(wave)).numpy()
     return result
 
 

@@ -39,16 +39,30 @@ def validate(model: type[S], value: Any, where: str) -> S:
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        first = error.errors()[0]
+        # A misspelt key also shows as a missing one: name the misspelling.
+        first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
         key = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(str(first["loc"][-1]), list(model.model_fields), n=1, cutoff=0.5)
-            todo = f"Did you mean '{near[0]}'?" if near else f"Known keys: {', '.join(model.model_fields)}"
+            known = _known_keys(model, first["loc"][:-1])
+            near = difflib.get_close_matches(str(first["loc"][-1]), known, n=1, cutoff=0.5)
+            todo = f"Did you mean '{near[0]}'?" if near else f"Known keys: {', '.join(known) or 'see the docs page of this stage'}"
             raise UserError(where, f"unknown key '{key}'", todo) from None
         if first["type"] == "missing":
             raise UserError(where, f"key '{key}' is missing", "Add it; the entries beside it show the form") from None
         message = first["msg"].removeprefix("Value error, ")
+        if not key:
+            raise UserError(where, message, "Correct the file") from None
         raise UserError(where, f"'{key}' is {first['input']!r}: {message}", "Correct the value") from None
+
+
+def _known_keys(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
+    """Keys of the section that `path` leads to."""
+    for part in path:
+        inner = model.model_fields[str(part)].annotation if str(part) in model.model_fields else None
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            return []
+        model = inner
+    return list(model.model_fields)
 
 
 def read_yaml(path: Path) -> Any:

@@ -1,14 +1,12 @@
-"""A Qwen2-Audio with random weights, whose responses are long and varied because its logits are spread out."""
+"""A Qwen2-Audio with random weights, and requests to put to it."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
-from tasks.backbone.model import build_model, build_processor, save
-from tasks.backbone.params import ModelParams
 from tasks.engines import Generator, Request, load_generator
+from tests import teacher_side
 
 WORDS = ("lamp", "tree", "boat", "cow", "red", "blue")
 
@@ -16,14 +14,7 @@ WORDS = ("lamp", "tree", "boat", "cow", "red", "blue")
 @pytest.fixture(scope="session")
 def random_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("model")
-    texts = [f" {word}" for word in WORDS] + ["first word? options: a, b transcript: x. <think> </think><answer> </answer>"]
-    processor = build_processor(texts, 2)
-    model = build_model(processor, ModelParams())
-    with torch.no_grad():
-        for name, weight in model.named_parameters():
-            if weight.ndim == 2 and "positions" not in name:
-                weight.mul_(6.0)
-    save(model, processor, folder)
+    teacher_side.write_model(folder)
     return folder
 
 

@@ -54,6 +54,8 @@ def test_company_changes_nothing(generator: Any, requests_: list[Request], tempe
     whole = generator.generate(requests_, n=2, temperature=temperature, max_new_tokens=STEPS, seed=3)
     part = generator.generate(requests_[40:47][::-1], n=2, temperature=temperature, max_new_tokens=STEPS, seed=3)
     assert part[::-1] == whole[40:47]
+    for request, expected in zip(requests_[:12], whole, strict=False):
+        assert generator.generate([request], n=2, temperature=temperature, max_new_tokens=STEPS, seed=3) == [expected]
 
 
 def test_samples_depend_on_seed_and_number(generator: Any, requests_: list[Request]) -> None:

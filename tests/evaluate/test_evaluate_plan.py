@@ -89,6 +89,7 @@ def test_a_clip_outside_the_window_is_left_out_and_counted_not_cut() -> None:
     assert {row["clip_id"] for row in kept} == set(CLIPS) - {"clip3", "clip5"}
 
 
-def test_base_must_be_among_the_methods() -> None:
-    with pytest.raises(ValueError, match="base"):
-        EvaluateParams(methods=("caad",), items_per_mixture=1, control_items=1, max_new_tokens=1, bootstrap=100, shard_size=1)
+@pytest.mark.parametrize("methods", [("caad",), ("caad", "base"), ("base", "caad", "caad"), ()])
+def test_base_comes_first_and_no_method_twice(methods: tuple[str, ...]) -> None:
+    with pytest.raises(ValueError, match=r"base|twice"):
+        EvaluateParams(methods=methods, items_per_mixture=1, control_items=1, max_new_tokens=1, bootstrap=100, shard_size=1)

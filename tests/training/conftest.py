@@ -4,44 +4,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
+from training_material import CAAD, ECHO, OPTIMISER, WORDS, wave_of
 
 from tasks.backbone.model import build_model, build_processor, save
 from tasks.backbone.params import ModelParams
 from tasks.common.audio import Wave, encode_flac
-from tasks.common.seeds import rng_of
 from tasks.engines import qwen2_audio as family
 from tasks.items.prompt import prompt_text, response_text
 from tasks.training.params import CaadParams, EchoDistillParams
-
-WORDS = ["lamp", "tree", "boat", "cow"]
-OPTIMISER = {
-    "seed": 0,
-    "steps": 3,
-    "batch_items": 4,
-    "learning_rate": 1e-3,
-    "schedule": "cosine",
-    "warmup_steps": 1,
-    "betas": (0.9, 0.98),
-    "weight_decay": 0.01,
-    "clip_norm": 1.0,
-    "ema": 0.5,
-    "order": "cumulative",
-}
-ECHO = {
-    "group_size": 4,
-    "temperature": 1.0,
-    "max_new_tokens": 6,
-    "shaping": "candidate",
-    "beta": 0.5,
-    "clip": 0.2,
-    "lambda_policy": 0.3,
-    "lambda_distill": 1.0,
-    "teacher_gate": True,
-}
-CAAD = {"negative": "silence", "alpha": 0.5, "tau": 2.0, "weight": 0.7}
 
 
 @pytest.fixture(scope="session")
@@ -65,10 +37,6 @@ def pair(backbone: Path) -> tuple[Any, Any]:
     return family.load(backbone, torch.device("cpu"), torch.float64)
 
 
-def wave_of(name: str, seconds: float) -> Wave:
-    return (0.1 * rng_of("wave", name).standard_normal(int(16_000 * seconds))).astype(np.float32)
-
-
 @pytest.fixture
 def rows(pair: tuple[Any, Any]) -> list[dict[str, Any]]:
     """Eight rows of two stages; the last has no clean reference."""
@@ -84,6 +52,7 @@ def rows(pair: tuple[Any, Any]) -> list[dict[str, Any]]:
                 "item_id": f"{number + 100:016x}",
                 "clip_id": f"clip{number % 3}",
                 "stage": 1 + number % 2,
+                "task": "first",
                 "prompt": prompt_text("first word?", WORDS[: 2 + number % 3]),
                 "options": WORDS[: 2 + number % 3],
                 "answer": spoken[0],

@@ -3,28 +3,13 @@
 from typing import Any
 
 import torch
+from training_material import batch_of, full_logits
 
 from tasks.common.audio import Wave
-from tasks.engines import qwen2_audio as family
-from tasks.training.data import Curriculum, collate
 from tasks.training.rollouts import end_ids, sample
 from tasks.training.scoring import read, teacher_forced
 
 Row = dict[str, Any]
-
-
-def batch_of(rows: list[Row], waves: dict[str, Wave], processor: Any, numbers: list[int], views: tuple[str, ...] = ("noisy",)) -> dict[str, Any]:
-    data = Curriculum(rows, waves, processor, views, "pseudo_gt", numbers, 100)
-    return collate([data[position] for position in range(len(data))], processor.tokenizer.pad_token_id)
-
-
-def full_logits(model: Any, processor: Any, row: Row, wave: Wave | None, response: list[int]) -> torch.Tensor:
-    """One unbatched, uncached pass over prompt and response; (T, V)."""
-    text = family.chat_text(processor, row["prompt"], wave is not None)
-    view = family.inputs(processor, [text], None if wave is None else [wave], 1)
-    ids = torch.cat([view["input_ids"], torch.tensor([response])], 1)
-    logits = model(**{**view, "input_ids": ids, "attention_mask": torch.ones_like(ids)}, use_cache=False).logits[0]
-    return logits[-1 - len(response) : -1]
 
 
 def test_a_shared_reading_equals_a_full_pass(pair: tuple[Any, Any], rows: list[Row], waves: dict[str, Wave]) -> None:

@@ -1,0 +1,125 @@
+"""Teaches the embedded model to understand clean speech: one loop, no randomness but what the seed decides.
+
+Two things make it learn on a processor within minutes. The utterances are composed of single words, so it is known what is
+said in every audio token: for most of the training the projected features are also pulled towards the embeddings of those
+words (a cross-entropy over the words' own embeddings), which stands in for a pretrained encoder and hands the language
+model something it already reads. And batches of transcripts teach the language model its questions without any audio.
+"""
+
+import math
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from tasks.backbone.lessons import IGNORE, Batch, Lessons, Mode
+from tasks.backbone.params import TrainingParams
+from tasks.common.fanout import progress
+from tasks.common.seeds import rng_of
+
+
+def mode_of(step: int, params: TrainingParams) -> Mode:
+    """What stands in for the speech in this step."""
+    if step % params.text_every == params.text_every - 1:
+        return "text"
+    return "question" if step % params.question_every == 0 else "audio"
+
+
+def draw(lessons: Lessons, step: int, params: TrainingParams) -> Batch:
+    """The batch of a step; utterances grow from one word to the longest over the first `grow` of the steps."""
+    grown = step / max(1.0, params.grow * params.steps)
+    words = min(lessons.max_words, 1 + int(grown * (lessons.max_words - 1) + 0.5))
+    return lessons.batch(rng_of("backbone", params.seed, step), params.batch, words, mode_of(step, params))
+
+
+def batches(lessons: Lessons, params: TrainingParams) -> Iterator[Batch]:
+    """The batches of all steps in order, the next one drawn while the current one is learnt."""
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(draw, lessons, 0, params)
+        for step in range(params.steps):
+            batch = future.result()
+            if step + 1 < params.steps:
+                future = pool.submit(draw, lessons, step + 1, params)
+            yield batch
+
+
+def rate(step: int, params: TrainingParams) -> float:
+    """Factor on the learning rate: a linear warm-up, then a cosine down to 2 %."""
+    return min(1.0, (step + 1) / params.warm_up) * (0.02 + 0.49 * (1.0 + math.cos(math.pi * step / params.steps)))
+
+
+class WordHead(torch.nn.Module):
+    """Scores of the projected features for the words' own embeddings, and for a learnt "nothing is said"."""
+
+    def __init__(self, lessons: Lessons, width: int) -> None:
+        super().__init__()
+        self.tokens = [lessons.ids(f" {word}") for word in lessons.vocabulary]
+        self.nothing = torch.nn.Parameter(torch.zeros(1, width))
+        self.scale = torch.nn.Parameter(torch.tensor(1.0))
+
+    def forward(self, features: torch.Tensor, embeddings: torch.Tensor) -> torch.Tensor:
+        """(..., width) and (tokens, width) to (..., 1 + words)."""
+        words = torch.stack([embeddings[ids].mean(0) for ids in self.tokens])
+        return self.scale * features @ torch.cat([self.nothing, words]).T
+
+
+def optimizers_of(model: Any, head: torch.nn.Module, params: TrainingParams) -> list[torch.optim.Optimizer]:
+    """Muon (Jordan et al., 2024) for the matrices inside the layers, AdamW for everything else.
+
+    Measured on tower and head alone, 400 steps: of the frames with a word, Muon names 70 % right, AdamW at its best 50 %.
+    """
+    matrices = [weight for name, weight in model.named_parameters() if weight.ndim == 2 and ".layers." in name]
+    inner = set(map(id, matrices))
+    others = [weight for module in (model, head) for weight in module.parameters() if weight.requires_grad and id(weight) not in inner]
+    return [
+        torch.optim.Muon(matrices, params.muon_learning_rate, weight_decay=params.weight_decay, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(others, params.learning_rate, betas=(0.9, 0.98), weight_decay=params.weight_decay, fused=True),
+    ]
+
+
+def train(model: Any, lessons: Lessons, params: TrainingParams) -> list[dict[str, float]]:
+    """Train `model` in place; returns the rows of train_log.jsonl (every `log_every` steps)."""
+    heard: list[torch.Tensor] = []
+    hook = model.model.multi_modal_projector.register_forward_hook(lambda module, args, out: heard.append(out))
+    embeddings = model.get_input_embeddings().weight
+    head = WordHead(lessons, embeddings.shape[1])
+    weights = [weight for module in (model, head) for weight in module.parameters() if weight.requires_grad]
+    optimizers = optimizers_of(model, head, params)
+    schedules = [torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, params)) for optimizer in optimizers]
+    model.train()
+    log: list[dict[str, float]] = []
+    recent: dict[str, list[float]] = {"loss": [], "word_loss": [], "token_accuracy": []}
+    with progress(params.steps, "backbone", "step") as bar:
+        for step, batch in enumerate(batches(lessons, params)):
+            heard.clear()
+            hidden = model.model(**batch.inputs).last_hidden_state[:, :-1]
+            answered = batch.labels[:, 1:] != IGNORE
+            logits, targets = model.lm_head(hidden[answered]), batch.labels[:, 1:][answered]
+            loss = F.cross_entropy(logits, targets)
+            total = loss
+            if batch.words_at is not None:
+                recent["loss"].append(loss.item())
+                recent["token_accuracy"].append((logits.argmax(-1) == targets).float().mean().item())
+                if step < params.word_loss_until * params.steps:
+                    scores = head(heard[0], embeddings)
+                    word_loss = F.cross_entropy(scores.flatten(0, 1), batch.words_at.flatten(), ignore_index=IGNORE)
+                    recent["word_loss"].append(word_loss.item())
+                    total = loss + word_loss
+            total.backward()  # type: ignore[no-untyped-call]
+            torch.nn.utils.clip_grad_norm_(weights, 1.0)
+            for optimizer, schedule in zip(optimizers, schedules, strict=True):
+                optimizer.step()
+                optimizer.zero_grad()
+                schedule.step()
+            bar.update()
+            if (step + 1) % params.log_every == 0 or step + 1 == params.steps:
+                means = {name: round(float(np.mean(values)), 4) for name, values in recent.items() if values}
+                log.append({"step": step + 1, "rate": round(rate(step, params), 4), **means})
+                bar.set_postfix(means)
+                for values in recent.values():
+                    values.clear()
+    hook.remove()
+    return log

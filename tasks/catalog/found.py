@@ -1,0 +1,56 @@
+"""The words the layouts and the scan share: a file that was found, a recording in it, and a reason to refuse one."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.common.seeds import content_id
+
+Samples = NDArray[np.float32]
+Fields = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A recording that is not used: its path below the entry's root, a stable reason code, and what was seen."""
+
+    path: str
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Found:
+    """A file that belongs to the corpus, before it is decoded, and what its name or table row says of it."""
+
+    path: str
+    size: int
+    fields: Fields = field(default_factory=dict)
+    sha256: str = ""  # of its bytes; the scan fills it in
+
+
+@dataclass(frozen=True)
+class Recording:
+    """Decoded sound (frames, channels) at its own rate; `place` is (index, count) within its file, for a split by position."""
+
+    path: str
+    samples: Samples
+    rate: int
+    sha256: str
+    fields: Fields
+    place: tuple[int, int] = (0, 1)
+
+
+class BadFileError(Exception):
+    """A file that cannot be used as a whole."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        self.reason, self.detail = reason, detail
+        super().__init__(f"{reason}: {detail}")
+
+
+def clip_id_of(samples: Samples, rate: int) -> str:
+    """Content id of decoded samples, (frames,) or (frames, channels) float32, and their rate; no name enters it."""
+    channels = 1 if samples.ndim == 1 else samples.shape[1]
+    return content_id(np.ascontiguousarray(samples, dtype="<f4").tobytes() + f"{rate}/{channels}".encode())

@@ -1,0 +1,138 @@
+"""A catalog entry (catalogs/<kind>/<name>.yaml) and the section `catalog` of params.yaml, strict."""
+
+import difflib
+import re
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from tasks.catalog.compose import GAP_S, LEAD_S, MAX_S
+from tasks.common.errors import UserError
+from tasks.common.params import Section, read_yaml, validate
+
+CATALOGS = Path("catalogs")
+Kind = Literal["speech", "noise", "rooms"]
+SplitName = Literal["train", "validation", "test"]
+KINDS: tuple[Kind, ...] = ("speech", "noise", "rooms")
+SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
+
+
+class CatalogParams(Section):
+    """The corpora of a build, by kind, and the speakers kept for test where that differs from the entry's own."""
+
+    speech: list[str]
+    noise: list[str]
+    rooms: list[str]
+    holdout_speakers: dict[str, list[str]] = Field(default_factory=dict)
+
+
+class Table(Section):
+    """A CSV file below the entry's root: one row a recording."""
+
+    path: str
+    file: str = "file"
+
+
+class Split(Section):
+    """Which recordings train, validate and test: by the values of one field, so that no value lies in two splits.
+
+    `test` is a list of values or a share of them, ranked by hash; `validation` likewise among those that are left,
+    by `validation_field` where it is given. Field `position` cuts each file into contiguous blocks instead.
+    """
+
+    field: str
+    test: list[str] | float
+    validation: list[str] | float
+    validation_field: str | None = None
+
+    @field_validator("test", "validation")
+    @classmethod
+    def _share(cls, value: list[str] | float) -> list[str] | float:
+        if isinstance(value, float) and not 0.0 <= value < 1.0:
+            raise ValueError("a share lies between 0 and 1")
+        return value
+
+    @model_validator(mode="after")
+    def _blocks(self) -> "Split":
+        if self.field == "position" and not (isinstance(self.test, float) and isinstance(self.validation, float)):
+            raise ValueError("a split by position takes shares, not lists")
+        return self
+
+
+class Compose(Section):
+    """How single words become utterances: how many words, how far apart (seconds), how many utterances a split."""
+
+    words: tuple[int, int]
+    gap_s: tuple[float, float] = GAP_S
+    lead_s: tuple[float, float] = LEAD_S
+    max_s: float = MAX_S
+    utterances: dict[SplitName, int]
+
+
+class Entry(Section):
+    """One corpus. `pattern` matches paths below `root`; its named groups, the table's columns and the metadata of
+    Parquet rows are the fields that `text`, `speaker`, `noise_type`, `labels` and `split` name."""
+
+    corpus: str
+    kind: Kind
+    layout: Literal["folder", "table", "parquet", "sofa"]
+    root: str
+    pattern: str
+    table: Table | None = None
+    labels: dict[str, dict[str, str]] = Field(default_factory=dict)
+    unit: Literal["word", "utterance"] | None = None
+    text: str | None = None
+    speaker: str = "speaker"
+    noise_type: str = "noise_type"
+    compose: Compose | None = None
+    split: Split
+    segment_s: float | None = Field(default=None, gt=0)
+    duration_s: tuple[float, float]
+    licence: str
+    licences: dict[str, str] = Field(default_factory=dict)
+    source: str
+    citation: str
+
+    @field_validator("pattern")
+    @classmethod
+    def _compiles(cls, value: str) -> str:
+        try:
+            re.compile(value)
+        except re.error as error:
+            raise ValueError(f"not a regular expression: {error}") from None
+        return value
+
+    @field_validator("root")
+    @classmethod
+    def _below_corpora(cls, value: str) -> str:
+        parts = PurePosixPath(value).parts
+        if value.startswith("/") or ".." in parts or parts[:1] == ("data",):
+            raise ValueError("a folder below the corpora folder, written without '..', and not named data")
+        return value
+
+    @model_validator(mode="after")
+    def _complete(self) -> "Entry":
+        if self.kind == "speech" and (self.unit is None or self.text is None):
+            raise ValueError("speech needs 'unit' (word or utterance) and 'text' (the field that says what is spoken)")
+        if self.compose is not None and self.unit != "word":
+            raise ValueError("'compose' is for a corpus of single words ('unit: word')")
+        if (self.layout == "table") != (self.table is not None):
+            raise ValueError("'table' and 'layout: table' go together")
+        if self.segment_s is not None and (self.kind != "noise" or self.layout not in ("folder", "table")):
+            raise ValueError("'segment_s' cuts noise recordings in files")
+        return self
+
+
+def read_entry(kind: Kind, name: str) -> Entry:
+    """catalogs/<kind>/<name>.yaml; raises UserError for an unknown name or anything wrong in the file."""
+    path = CATALOGS / kind / f"{name}.yaml"
+    if not path.is_file():
+        known = sorted(found.stem for found in (CATALOGS / kind).glob("*.yaml"))
+        near = difflib.get_close_matches(name, known, n=1)
+        todo = f"Did you mean '{near[0]}'?" if near else f"Known: {', '.join(known)}; a new corpus is a new file there"
+        raise UserError(f"params.yaml, catalog.{kind}", f"there is no {path}", todo)
+    entry = validate(Entry, read_yaml(path), str(path))
+    if (entry.corpus, entry.kind) != (name, kind):
+        raise UserError(str(path), f"says corpus '{entry.corpus}' of kind '{entry.kind}'", f"Write corpus: {name} and kind: {kind}, or move the file")
+    return entry

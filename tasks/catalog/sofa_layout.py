@@ -1,0 +1,30 @@
+"""Layout `sofa`: impulse responses in an AES69 (SOFA) file; every measurement at every receiver is one recording."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from tasks.catalog.found import BadFileError, Found, Recording, Refused
+from tasks.catalog.params import Entry
+
+
+def read(entry: Entry, root: Path, found: Found) -> Iterator[Recording | Refused]:
+    """Responses in the order of their azimuth; a response's path is `<file>#<measurement>/<receiver>`."""
+    path = root / found.path
+    try:
+        with h5py.File(path, "r") as file:
+            responses = np.asarray(file["Data.IR"], dtype=np.float32)  # (measurements, receivers, frames)
+            rate = round(float(np.ravel(file["Data.SamplingRate"])[0]))
+            azimuths = np.asarray(file["SourcePosition"], dtype=np.float64)[:, 0]
+    except (OSError, KeyError, ValueError, IndexError) as error:
+        raise BadFileError("unreadable", f"not a SOFA file of impulse responses: {type(error).__name__}") from None
+    if responses.ndim != 3 or responses.shape[2] == 0 or len(azimuths) not in (1, len(responses)):
+        raise BadFileError("unreadable", f"Data.IR has the shape {responses.shape}")
+    degrees = np.broadcast_to((azimuths + 180.0) % 360.0 - 180.0, len(responses))
+    for rank, measurement in enumerate(np.argsort(degrees, kind="stable").tolist()):
+        for receiver in range(responses.shape[1]):
+            fields = {**found.fields, "azimuth_deg": f"{degrees[measurement]:g}", "receiver": str(receiver)}
+            samples = responses[measurement, receiver, :, None]
+            yield Recording(f"{found.path}#{measurement}/{receiver}", samples, rate, found.sha256, fields, (rank, len(responses)))

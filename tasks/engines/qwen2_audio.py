@@ -1,0 +1,56 @@
+"""What is particular to Qwen2-Audio: how a prompt is laid out, how long it gets, and how its processor is called."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoProcessor, Qwen2AudioForConditionalGeneration
+
+from tasks.common.audio import RATE, Wave
+
+END_OF_TURN = "<|im_end|>"
+
+
+def load(folder: Path, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any]:
+    """(model in evaluation mode, processor that pads on the left) of a `from_pretrained` folder."""
+    model = Qwen2AudioForConditionalGeneration.from_pretrained(folder, dtype=dtype).to(device).eval()
+    processor = AutoProcessor.from_pretrained(folder)
+    processor.tokenizer.padding_side = "left"
+    return model, processor
+
+
+def window_s(processor: Any) -> float:
+    """Longest audio in seconds; the feature extractor would silently cut what is longer."""
+    return float(processor.feature_extractor.n_samples) / RATE
+
+
+def chat_text(processor: Any, prompt: str, audio: bool) -> str:
+    """The prompt as the model reads it: one user turn, the audio before the text, then the opening of the assistant's turn."""
+    content = [{"type": "audio"}] * audio + [{"type": "text", "text": prompt}]
+    text: str = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False)
+    return text
+
+
+def audio_tokens(processor: Any, frames: int) -> int:
+    """Audio tokens that `frames` samples become: 10 ms features, then two halvings (25 tokens a second)."""
+    features = -(-frames // processor.feature_extractor.hop_length)
+    return (((features - 1) // 2 + 1) - 2) // 2 + 1
+
+
+def prompt_lengths(processor: Any, texts: Sequence[str], audios: Sequence[Wave | None]) -> list[int]:
+    """Tokens of each chat text once its audio placeholder is expanded."""
+    ids = processor.tokenizer(list(texts))["input_ids"]
+    return [len(row) + (0 if audio is None else audio_tokens(processor, len(audio)) - 1) for row, audio in zip(ids, audios, strict=True)]
+
+
+def inputs(processor: Any, texts: Sequence[str], audios: Sequence[Wave] | None, multiple: int) -> dict[str, torch.Tensor]:
+    """The processor's tensors for one batch, padded on the left to a multiple of `multiple` tokens."""
+    sound = {} if audios is None else {"audio": list(audios), "sampling_rate": RATE}
+    batch = processor(text=list(texts), **sound, padding=True, pad_to_multiple_of=multiple, return_tensors="pt")
+    return dict(batch)
+
+
+def hidden_states(model: Any, **tensors: Any) -> Any:
+    """The forward pass up to the last hidden states, so that logits are computed only where they are needed."""
+    return model.model(**tensors)

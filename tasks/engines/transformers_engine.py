@@ -1,0 +1,185 @@
+"""Generation and scoring with transformers, in this process: batches by length, one decode loop for greedy and sampled.
+
+The loop decodes with a key-value cache of its own, because a sample must draw from numbers that belong to its request alone,
+and `model.generate` draws a batch from one generator; a test holds the greedy tokens of both to be the same. A request is
+padded to a length that follows from itself (the next multiple of 16), so its neighbours in a batch do not change what the
+model computes for it.
+"""
+
+import json
+import logging
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tasks.common.audio import Wave
+from tasks.common.errors import UserError
+from tasks.common.seeds import content_id, rng_of
+from tasks.engines import qwen2_audio
+from tasks.engines.base import Completion, Request, refuse
+from tasks.engines.device import place
+
+log = logging.getLogger("dinproof")
+
+FAMILIES = {"qwen2_audio": qwen2_audio}
+BATCH = 64
+LENGTH_MULTIPLE = 16
+# Matrix kernels for a few rows round differently from those for many; a smaller batch is filled up with its first row.
+SMALLEST_BATCH = 16
+
+
+class TransformersGenerator:
+    """A `Generator` (see base.py) over a `from_pretrained` folder."""
+
+    def __init__(self, folder: Path) -> None:
+        """Load the model; raises UserError where the folder holds none, or one of an unknown family."""
+        config = folder / "config.json"
+        if not config.is_file():
+            raise UserError(str(folder), "no model here (config.json is missing)", "Run the stage that makes it, e.g. python -m tasks.backbone")
+        model_type = json.loads(config.read_text(encoding="utf-8")).get("model_type")
+        if model_type not in FAMILIES:
+            raise UserError(str(config), f"unknown model family '{model_type}'", f"Known: {', '.join(FAMILIES)}")
+        self.device, dtype, reason = place()
+        log.info("%s: %s", folder, reason)
+        if self.device.type == "cpu":
+            # Parallelism comes from worker processes, and the last bits hang on the thread count.
+            torch.set_num_threads(1)
+        self.family = FAMILIES[model_type]
+        self.model, self.processor = self.family.load(folder, self.device, dtype)
+        self.window_s = self.family.window_s(self.processor)
+        ends = self.model.generation_config.eos_token_id
+        self.end_ids: list[int] = [ends] if isinstance(ends, int) else list(ends or [self.processor.tokenizer.eos_token_id])
+
+    def generate(
+        self, requests: Sequence[Request], *, n: int = 1, temperature: float = 0.0, max_new_tokens: int, seed: int = 0
+    ) -> list[list[Completion]]:
+        refuse(requests, self.window_s)
+        results: list[list[Completion]] = [[] for _ in requests]
+        for batch, tensors in self._batches(requests, max(SMALLEST_BATCH, BATCH // n)):
+            uniforms = None
+            if temperature > 0.0:
+                uniforms = np.stack([_uniforms(requests[i], k, seed, max_new_tokens) for i in batch for k in range(n)])
+            tokens, logprobs = self._decode(tensors, n, temperature, max_new_tokens, uniforms)
+            for row, i in enumerate(batch):
+                rows = slice(row * n, row * n + n)
+                results[i] = [self._completion(*pair) for pair in zip(tokens[rows], logprobs[rows], strict=True)]
+        return results
+
+    def score(self, requests: Sequence[Request], token_ids: Sequence[Sequence[int]]) -> list[NDArray[np.float32]]:
+        results: list[NDArray[np.float32]] = [np.zeros(0, np.float32)] * len(requests)
+        for i, logprobs in self._forced(requests, token_ids):
+            chosen = logprobs.gather(1, torch.tensor(token_ids[i], dtype=torch.long)[:, None])[:, 0]
+            results[i] = chosen.numpy()
+        return results
+
+    def distributions(self, requests: Sequence[Request], token_ids: Sequence[Sequence[int]]) -> list[torch.Tensor]:
+        results = [torch.zeros(0)] * len(requests)
+        for i, logprobs in self._forced(requests, token_ids):
+            results[i] = logprobs
+        return results
+
+    def _batches(
+        self, requests: Sequence[Request], size: int, extra: Sequence[int] | None = None
+    ) -> Iterator[tuple[list[int], dict[str, torch.Tensor]]]:
+        """Batches of request numbers with the processor's tensors; requests of one batch share their padded length and all have audio or none.
+
+        `extra` tokens follow a prompt and count towards its length.
+        """
+        texts = [self.family.chat_text(self.processor, request.prompt, request.audio is not None) for request in requests]
+        lengths = self.family.prompt_lengths(self.processor, texts, [request.audio for request in requests])
+        groups: dict[tuple[bool, int], list[int]] = defaultdict(list)
+        for i, length in enumerate(lengths):
+            padded = -(-(length + (extra[i] if extra else 0)) // LENGTH_MULTIPLE)
+            groups[requests[i].audio is not None, padded].append(i)
+        for (heard, _), members in sorted(groups.items()):
+            for start in range(0, len(members), size):
+                batch = members[start : start + size]
+                batch += batch[:1] * (SMALLEST_BATCH - len(batch))
+                audios: list[Wave] = [audio for i in batch if (audio := requests[i].audio) is not None]
+                tensors = self.family.inputs(self.processor, [texts[i] for i in batch], audios if heard else None, LENGTH_MULTIPLE)
+                yield batch, {name: tensor.to(self.device) for name, tensor in tensors.items()}
+
+    @torch.inference_mode()
+    def _decode(
+        self, tensors: dict[str, torch.Tensor], n: int, temperature: float, max_new_tokens: int, uniforms: NDArray[np.float64] | None
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Tokens and their log-probabilities, each (batch * n, steps); what follows a row's end token is to be ignored."""
+        mask = tensors["attention_mask"]
+        out = self.family.hidden_states(self.model, **tensors, position_ids=_positions(mask), use_cache=True)
+        cache, hidden = out.past_key_values, out.last_hidden_state[:, -1]
+        if n > 1:
+            cache.batch_repeat_interleave(n)
+            hidden, mask = hidden.repeat_interleave(n, 0), mask.repeat_interleave(n, 0)
+        ends = torch.tensor(self.end_ids, device=self.device)
+        placeholder = torch.tensor([self.model.config.audio_token_id], device=self.device)
+        finished = torch.zeros(len(mask), dtype=torch.bool, device=self.device)
+        tokens, chosen = [], []
+        for step in range(max_new_tokens):
+            logprobs = torch.log_softmax(self.model.lm_head(hidden).float(), dim=-1)
+            # A placeholder in a response would ask for audio that does not exist.
+            allowed = logprobs.index_fill(1, placeholder, -torch.inf)
+            token = allowed.argmax(-1) if uniforms is None else _draw(allowed, temperature, torch.from_numpy(uniforms[:, step]).to(self.device))
+            tokens.append(token)
+            chosen.append(logprobs.gather(1, token[:, None])[:, 0])
+            finished |= torch.isin(token, ends)
+            if step + 1 == max_new_tokens or bool(finished.all()):
+                break
+            mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
+            position = mask.sum(1, keepdim=True) - 1
+            out = self.family.hidden_states(
+                self.model, input_ids=token[:, None], attention_mask=mask, position_ids=position, past_key_values=cache, use_cache=True
+            )
+            hidden = out.last_hidden_state[:, -1]
+        return torch.stack(tokens, 1).cpu().numpy(), torch.stack(chosen, 1).cpu().numpy()
+
+    def _completion(self, tokens: NDArray[np.int64], logprobs: NDArray[np.float32]) -> Completion:
+        ids = tokens.tolist()
+        end = next((place for place, token in enumerate(ids) if token in self.end_ids), None)
+        spoken = ids if end is None else ids[:end]
+        kept = ids if end is None else ids[: end + 1]
+        return Completion(
+            text=self.processor.tokenizer.decode(spoken).strip(),
+            token_ids=kept,
+            token_logprobs=[round(float(value), 4) for value in logprobs[: len(kept)]],
+            finish_reason="length" if end is None else "stop",
+        )
+
+    @torch.inference_mode()
+    def _forced(self, requests: Sequence[Request], token_ids: Sequence[Sequence[int]]) -> Iterator[tuple[int, torch.Tensor]]:
+        """(request number, log-probabilities (T, vocabulary) over every place of its response), in batch order."""
+        refuse(requests, self.window_s)
+        for batch, tensors in self._batches(requests, BATCH, [len(ids) for ids in token_ids]):
+            responses = [torch.tensor(token_ids[i], dtype=torch.long, device=self.device) for i in batch]
+            prompts = zip(tensors["input_ids"], tensors["attention_mask"], responses, strict=True)
+            rows = [torch.cat([ids[kept.bool()], response]) for ids, kept, response in prompts]
+            width = -(-max(len(row) for row in rows) // LENGTH_MULTIPLE) * LENGTH_MULTIPLE
+            pad = self.processor.tokenizer.pad_token_id
+            tensors["input_ids"] = torch.stack([torch.nn.functional.pad(row, (width - len(row), 0), value=pad) for row in rows])
+            mask = torch.stack([(torch.arange(width, device=self.device) >= width - len(row)).long() for row in rows])
+            tensors["attention_mask"] = mask
+            hidden = self.family.hidden_states(self.model, **tensors, position_ids=_positions(mask), use_cache=False).last_hidden_state
+            for row, i in enumerate(batch):
+                states = hidden[row, width - 1 - len(token_ids[i]) : width - 1]
+                yield i, torch.log_softmax(self.model.lm_head(states).float(), dim=-1).cpu()
+
+
+def _positions(mask: torch.Tensor) -> torch.Tensor:
+    """(batch, length) attention mask to positions that start at 0 after the left padding."""
+    return (mask.cumsum(-1) - 1).clamp(min=0)
+
+
+def _uniforms(request: Request, number: int, seed: int, steps: int) -> NDArray[np.float64]:
+    """(steps,) uniform draws that belong to one sample of one request, whatever it is batched with."""
+    audio = None if request.audio is None else content_id(np.ascontiguousarray(request.audio).tobytes())
+    return rng_of("sample", seed, request.prompt, audio, number).random(steps)
+
+
+def _draw(logprobs: torch.Tensor, temperature: float, uniform: torch.Tensor) -> torch.Tensor:
+    """Tokens (batch,) by inversion: the first token at which the cumulative probability passes `uniform` (batch,)."""
+    cumulative = torch.softmax(logprobs.double() / temperature, dim=-1).cumsum(-1)
+    token = torch.searchsorted(cumulative, uniform[:, None] * cumulative[:, -1:], right=True)[:, 0]
+    return token.clamp(max=logprobs.shape[-1] - 1)

@@ -1,0 +1,1 @@
+"""Questions with exact answers about what is said, and about the noise behind it."""

@@ -1,0 +1,27 @@
+"""Which items are asked of which mixture: decided by both contents, so neither order nor neighbours matter."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tasks.common.seeds import choose_many
+
+BACKGROUND = "background"
+
+
+def pair(mixtures: Sequence[Mapping[str, Any]], items: Sequence[Mapping[str, Any]], per_mixture: int, tasks: Sequence[str]) -> list[tuple[str, str]]:
+    """(mixture_id, item_id) pairs, in the order of `mixtures`: up to `per_mixture` items each, of the given tasks.
+
+    A mixture's candidates are the items of its speech clip and, where `background` is among the tasks, those of its noise clips. The ones that
+    rank highest by rendezvous hashing with the mixture id are asked, so a new item moves only the picks it wins.
+    """
+    by_clip: dict[str, list[str]] = defaultdict(list)
+    for item in items:
+        if item["task"] in tasks:
+            by_clip[item["clip_id"]].append(item["item_id"])
+    pairs = []
+    for mixture in mixtures:
+        heard = [mixture["clip_id"], *(mixture["noise_ids"] or [])]
+        candidates = [item for clip in heard for item in by_clip[clip]]
+        pairs += [(mixture["mixture_id"], item) for item in choose_many(candidates, per_mixture, mixture["mixture_id"])]
+    return pairs

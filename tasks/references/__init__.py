@@ -1,0 +1,1 @@
+"""References: what the clean teacher says, once per clip, question and model."""

@@ -1,0 +1,46 @@
+"""CAAD (arXiv 2606.23052), taken into noise: a contrastive teacher along a response written from metadata.
+
+Every path runs once over the whole Pseudo-GT (synchronised teacher forcing). The composition trained here is ours: the
+student hears the noisy audio, the teacher's z+ hears the clean clip, and its z- hears silence or is given no audio at
+all. An item without a clean teacher (a question about the noise itself) keeps only its cross-entropy.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tasks.training import objectives
+from tasks.training.params import CaadParams
+from tasks.training.scoring import read, teacher_forced
+from tasks.training.trainer import Figures
+
+RESPONSE = "pseudo_gt"
+
+
+class Caad:
+    """The objective of methods.md's section 4: lambda L_CD + (1 - lambda) L_GT.
+
+    Args:
+        teacher: the frozen backbone, on the student's device.
+        processor: its processor.
+        params: alpha, tau, lambda and the negative path.
+    """
+
+    def __init__(self, teacher: Any, processor: Any, params: CaadParams) -> None:
+        self.teacher, self.params = teacher, params
+        # At alpha 0 the negative path has no weight, so plain distillation does not pay for it.
+        self.views = ("noisy", "clean", params.negative) if params.alpha else ("noisy", "clean")
+
+    def __call__(self, model: Any, batch: dict[str, Any], step: int) -> tuple[Tensor, Figures]:
+        params, ids, mask = self.params, batch["response"], batch["response_mask"]
+        with torch.no_grad():
+            target = teacher_forced(self.teacher, read(self.teacher, batch["clean"]), ids, mask)
+            if params.alpha:
+                unheard = teacher_forced(self.teacher, read(self.teacher, batch[params.negative]), ids, mask)
+                target = objectives.contrastive_logits(target, unheard, params.alpha)
+        student = teacher_forced(model, read(model, batch["noisy"]), ids, mask)
+        contrast = objectives.token_kl(target, student, mask, params.tau)
+        truth = objectives.cross_entropy(student, ids, mask)
+        loss = objectives.caad_loss(contrast, truth, batch["taught"], params.weight)
+        return loss, {"kl": objectives.gated_mean(contrast.detach(), batch["taught"]).item(), "ce": truth.mean().item()}

@@ -1,0 +1,70 @@
+"""What a user gets for a mistake: one line that says what, where and what to do, and a non-zero exit. Never a traceback."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.dag.conftest import Project, copy_project
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    return Project(copy_project(tmp_path_factory.mktemp("mistakes")), workers=1, server=False)
+
+
+def _edit(path: Path, change: Callable[[dict], None]) -> str:
+    before = path.read_text()
+    value = yaml.safe_load(before)
+    change(value)
+    path.write_text(yaml.safe_dump(value, sort_keys=False))
+    return before
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("tasks.common.params", "--profile", "huge"), "error: PROFILE=huge: unknown profile. Choose one of:"),
+        (("tasks.common.params", "--profile", "recorded"), "error: PROFILE=recorded: needs your recordings. Add CORPORA="),
+        (("tasks.common.params", "--profile", "recorded", "--corpora", "nowhere"), "error: CORPORA=nowhere: no such folder."),
+    ],
+)
+def test_a_wrong_switch(project: Project, words: tuple[str, ...], says: str) -> None:
+    done = project.run("python", "-m", *words, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith(says)
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "says"),
+    [
+        ("params.yaml", lambda value: value.update(profile="huge"), "unknown profile 'huge'"),
+        ("params.yaml", lambda value: value["synthesis"].update(corporas=[]), "unknown key 'corporas'. Did you mean 'corpora'?"),
+        ("params.yaml", lambda value: value.update(corpora="gone"), "no such folder"),
+    ],
+)
+def test_a_wrong_parameter_stops_the_build_in_one_line(project: Project, file: str, change: Callable[[dict], None], says: str) -> None:
+    before = _edit(project.folder / file, change)
+    try:
+        stage = "tasks.catalog" if "folder" in says else "tasks.synthesis"
+        done = project.run("python", "-m", stage, check=False)
+        assert done.returncode == 2
+        assert says in done.stderr
+        assert "Traceback" not in done.stderr
+    finally:
+        (project.folder / file).write_text(before)
+
+
+def test_a_misspelt_catalog_key_names_the_file_and_the_nearest_key(project: Project) -> None:
+    project.run("python", "-m", "tasks.synthesis")
+    path = project.folder / "catalogs/noise/noise.yaml"
+    before = _edit(path, lambda value: value.update(license=value.pop("licence")))
+    try:
+        done = project.run("python", "-m", "tasks.catalog", check=False)
+        assert done.returncode == 2
+        assert "catalogs/noise/noise.yaml: unknown key 'license'. Did you mean 'licence'?" in done.stderr
+        assert "Traceback" not in done.stderr
+    finally:
+        path.write_text(before)
