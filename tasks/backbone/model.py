@@ -103,6 +103,8 @@ def build_model(processor: "Qwen2AudioProcessor", params: ModelParams) -> "Qwen2
     with torch.no_grad():
         positions = model.model.audio_tower.embed_positions.weight
         positions.copy_(sinusoids(*positions.shape))
+        # Said as it is read: the model learns to quote within a few hundred steps, and untied weights may part later.
+        model.lm_head.weight.copy_(model.get_input_embeddings().weight)
     model.generation_config = GenerationConfig(eos_token_id=[end, pad], pad_token_id=pad, do_sample=False, max_new_tokens=24)
     return model
 

@@ -37,9 +37,11 @@ class TrainingParams(Section):
 
     threads: int = Field(ge=1)
     seed: int
+    text_steps: int = Field(ge=0)
     steps: int = Field(ge=1)
     batch: int = Field(ge=1)
-    muon_learning_rate: float = Field(gt=0)
+    audio_learning_rate: float = Field(gt=0)
+    text_learning_rate: float = Field(gt=0)
     learning_rate: float = Field(gt=0)
     weight_decay: float = Field(ge=0)
     warm_up: int = Field(ge=1)

@@ -70,7 +70,7 @@ def train_from_scratch(params: BackboneParams) -> list[dict[str, Any]]:
     if validation := voices_in("validation"):
         right = accuracy(BACKBONE, exam(Lessons(processor, validation, *settings), params.validation_questions))
         log.info("backbone: right on clean validation speech: %s", ", ".join(f"{task} {share:.1%}" for task, share in right.items()))
-        rows.append({"step": params.training.steps, "validation": right})
+        rows.append({"step": rows[-1]["step"], "validation": right})
     return rows
 
 
@@ -82,4 +82,4 @@ def run() -> Counts:
         return Counts(done={"models": 1})
     rows = train_from_scratch(params)
     write_text(BACKBONE / "train_log.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
-    return Counts(done={"steps": params.training.steps})
+    return Counts(done={"steps": params.training.text_steps + params.training.steps})

@@ -22,33 +22,35 @@ from tasks.common.seeds import rng_of
 
 
 def mode_of(step: int, params: TrainingParams) -> Mode:
-    """What stands in for the speech in this step."""
-    if step % params.text_every == params.text_every - 1:
+    """What stands in for the speech in this step: transcripts only in the first phase, mostly audio in the second."""
+    if step < params.text_steps or step % params.text_every == params.text_every - 1:
         return "text"
     return "question" if step % params.question_every == 0 else "audio"
 
 
 def draw(lessons: Lessons, step: int, params: TrainingParams) -> Batch:
-    """The batch of a step; utterances grow from one word to the longest over the first `grow` of the steps."""
-    grown = step / max(1.0, params.grow * params.steps)
+    """The batch of a step; once there is audio, utterances grow from one word to the longest over the first `grow` of its steps."""
+    grown = 1.0 if step < params.text_steps else (step - params.text_steps) / max(1.0, params.grow * params.steps)
     words = min(lessons.max_words, 1 + int(grown * (lessons.max_words - 1) + 0.5))
     return lessons.batch(rng_of("backbone", params.seed, step), params.batch, words, mode_of(step, params))
 
 
 def batches(lessons: Lessons, params: TrainingParams) -> Iterator[Batch]:
     """The batches of all steps in order, the next one drawn while the current one is learnt."""
+    last = params.text_steps + params.steps - 1
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(draw, lessons, 0, params)
-        for step in range(params.steps):
+        for step in range(last + 1):
             batch = future.result()
-            if step + 1 < params.steps:
+            if step < last:
                 future = pool.submit(draw, lessons, step + 1, params)
             yield batch
 
 
 def rate(step: int, params: TrainingParams) -> float:
-    """Factor on the learning rate: a linear warm-up, then a cosine down to 2 %."""
-    return min(1.0, (step + 1) / params.warm_up) * (0.02 + 0.49 * (1.0 + math.cos(math.pi * step / params.steps)))
+    """Factor on the learning rates, in each phase: a linear warm-up, then a cosine down to 2 %."""
+    step, steps = (step, params.text_steps) if step < params.text_steps else (step - params.text_steps, params.steps)
+    return min(1.0, (step + 1) / params.warm_up) * (0.02 + 0.49 * (1.0 + math.cos(math.pi * step / steps)))
 
 
 class WordHead(torch.nn.Module):
@@ -71,11 +73,15 @@ def optimizers_of(model: Any, head: torch.nn.Module, params: TrainingParams) -> 
 
     Measured on tower and head alone, 400 steps: of the frames with a word, Muon names 70 % right, AdamW at its best 50 %.
     """
-    matrices = [weight for name, weight in model.named_parameters() if weight.ndim == 2 and ".layers." in name]
-    inner = set(map(id, matrices))
+    matrices = [(name, weight) for name, weight in model.named_parameters() if weight.ndim == 2 and ".layers." in name]
+    groups = [
+        {"params": [weight for name, weight in matrices if "audio_tower" in name], "lr": params.audio_learning_rate},
+        {"params": [weight for name, weight in matrices if "audio_tower" not in name], "lr": params.text_learning_rate},
+    ]
+    inner = {id(weight) for _, weight in matrices}
     others = [weight for module in (model, head) for weight in module.parameters() if weight.requires_grad and id(weight) not in inner]
     return [
-        torch.optim.Muon(matrices, params.muon_learning_rate, weight_decay=params.weight_decay, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.Muon(groups, weight_decay=params.weight_decay, adjust_lr_fn="match_rms_adamw"),
         torch.optim.AdamW(others, params.learning_rate, betas=(0.9, 0.98), weight_decay=params.weight_decay, fused=True),
     ]
 
@@ -92,7 +98,8 @@ def train(model: Any, lessons: Lessons, params: TrainingParams) -> list[dict[str
     model.train()
     log: list[dict[str, float]] = []
     recent: dict[str, list[float]] = {"loss": [], "word_loss": [], "token_accuracy": []}
-    with progress(params.steps, "backbone", "step") as bar:
+    steps = params.text_steps + params.steps
+    with progress(steps, "backbone", "step") as bar:
         for step, batch in enumerate(batches(lessons, params)):
             heard.clear()
             hidden = model.model(**batch.inputs).last_hidden_state[:, :-1]
@@ -100,14 +107,14 @@ def train(model: Any, lessons: Lessons, params: TrainingParams) -> list[dict[str
             logits, targets = model.lm_head(hidden[answered]), batch.labels[:, 1:][answered]
             loss = F.cross_entropy(logits, targets)
             total = loss
-            if batch.words_at is not None:
+            if mode_of(step, params) != "question":
                 recent["loss"].append(loss.item())
                 recent["token_accuracy"].append((logits.argmax(-1) == targets).float().mean().item())
-                if step < params.word_loss_until * params.steps:
-                    scores = head(heard[0], embeddings)
-                    word_loss = F.cross_entropy(scores.flatten(0, 1), batch.words_at.flatten(), ignore_index=IGNORE)
-                    recent["word_loss"].append(word_loss.item())
-                    total = loss + word_loss
+            if batch.words_at is not None and step < params.text_steps + params.word_loss_until * params.steps:
+                scores = head(heard[0], embeddings)
+                word_loss = F.cross_entropy(scores.flatten(0, 1), batch.words_at.flatten(), ignore_index=IGNORE)
+                recent["word_loss"].append(word_loss.item())
+                total = loss + word_loss
             total.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(weights, 1.0)
             for optimizer, schedule in zip(optimizers, schedules, strict=True):
@@ -115,7 +122,7 @@ def train(model: Any, lessons: Lessons, params: TrainingParams) -> list[dict[str
                 optimizer.zero_grad()
                 schedule.step()
             bar.update()
-            if (step + 1) % params.log_every == 0 or step + 1 == params.steps:
+            if (step + 1) % params.log_every == 0 or step + 1 == steps:
                 means = {name: round(float(np.mean(values)), 4) for name, values in recent.items() if values}
                 log.append({"step": step + 1, "rate": round(rate(step, params), 4), **means})
                 bar.set_postfix(means)

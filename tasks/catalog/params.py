@@ -69,6 +69,14 @@ class Compose(Section):
     max_s: float = MAX_S
     utterances: dict[SplitName, int]
 
+    @model_validator(mode="after")
+    def _ranges(self) -> "Compose":
+        if not 1 <= self.words[0] <= self.words[1]:
+            raise ValueError("words is a range of counts, from 1 up")
+        if not (0 <= self.gap_s[0] <= self.gap_s[1] and 0 <= self.lead_s[0] <= self.lead_s[1] < self.max_s):
+            raise ValueError("gap_s and lead_s are ranges of seconds, and the lead ends before max_s")
+        return self
+
 
 class Entry(Section):
     """One corpus. `pattern` matches paths below `root`; its named groups, the table's columns and the metadata of
@@ -113,6 +121,8 @@ class Entry(Section):
 
     @model_validator(mode="after")
     def _complete(self) -> "Entry":
+        if not 0 <= self.duration_s[0] < self.duration_s[1]:
+            raise ValueError("'duration_s' is a range of seconds, shortest and longest")
         if self.kind == "speech" and (self.unit is None or self.text is None):
             raise ValueError("speech needs 'unit' (word or utterance) and 'text' (the field that says what is spoken)")
         if self.compose is not None and self.unit != "word":

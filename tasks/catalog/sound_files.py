@@ -60,7 +60,7 @@ def missing_bytes(path: Path) -> str:
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(12)
-        if head[:4] in (b"RIFF", b"RIFX", b"FORM"):
+        if head[:4] in (b"RIFF", b"RIFX", b"FORM") and head[8:12] in (b"WAVE", b"AIFF", b"AIFC"):
             return _missing_chunk(file.fileno(), head, size)
         if head[:4] == b"OggS":
             return _missing_page(file.fileno(), size)

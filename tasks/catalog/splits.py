@@ -25,7 +25,10 @@ def assign(entry: Entry, rows: list[dict[str, Any]], holdout: Sequence[str] | No
 
     Raises UserError where a row lacks the field, or a listed value is nowhere in the corpus.
     """
-    rule = entry.split if holdout is None else entry.split.model_copy(update={"test": list(holdout)})
+    rule = entry.split
+    if holdout is not None:
+        validation = [value for value in rule.validation if value not in holdout] if isinstance(rule.validation, list) else rule.validation
+        rule = rule.model_copy(update={"test": list(holdout), "validation": validation})
     if rule.field == "position":
         assert isinstance(rule.validation, float) and isinstance(rule.test, float)
         for row in rows:

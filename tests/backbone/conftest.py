@@ -43,9 +43,11 @@ def training_params() -> TrainingParams:
     return TrainingParams(
         threads=1,
         seed=0,
-        steps=6,
+        text_steps=2,
+        steps=4,
         batch=4,
-        muon_learning_rate=0.01,
+        audio_learning_rate=0.01,
+        text_learning_rate=0.006,
         learning_rate=0.004,
         weight_decay=0.01,
         warm_up=2,

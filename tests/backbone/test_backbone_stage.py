@@ -24,23 +24,24 @@ def test_two_runs_give_the_same_bytes(processor, lessons, training_params, tmp_p
         model = build_model(processor, SMALL)
         logs.append(train(model, lessons, training_params))
         save(model, processor, tmp_path / name)
-    assert logs[0] == logs[1] and logs[0][-1]["step"] == training_params.steps
+    assert logs[0] == logs[1] and logs[0][-1]["step"] == training_params.text_steps + training_params.steps
     assert folder_revision(tmp_path / "one") == folder_revision(tmp_path / "two")
 
 
 def test_training_lowers_the_loss(processor, voices, questions, augment_params, training_params):
     lessons = Lessons(processor, voices, questions, 4, 1, augment_params)
-    params = training_params.model_copy(update={"steps": 40, "batch": 16, "log_every": 10})
+    params = training_params.model_copy(update={"text_steps": 0, "steps": 40, "batch": 16, "log_every": 10})
     log = train(build_model(processor, SMALL), lessons, params)
     assert log[-1]["loss"] < 0.5 * log[0]["loss"] and log[-1]["token_accuracy"] > log[0]["token_accuracy"]
 
 
 def test_utterances_grow_and_every_mode_has_its_turn(lessons, training_params):
-    params = training_params.model_copy(update={"steps": 60, "text_every": 6, "question_every": 12})
-    modes = [mode_of(step, params) for step in range(60)]
-    assert (modes.count("text"), modes.count("question"), modes.count("audio")) == (10, 5, 45)
-    counts = [(draw(lessons, step, params).labels != -100).sum(1).max().item() for step in (1, 59)]
-    assert counts[1] == counts[0] + 2  # two words more
+    params = training_params.model_copy(update={"text_steps": 24, "steps": 60, "text_every": 6, "question_every": 12, "batch": 16})
+    modes = [mode_of(step, params) for step in range(84)]
+    assert set(modes[:24]) == {"text"}
+    assert [modes[24:].count(mode) for mode in ("text", "question", "audio")] == [10, 5, 45]
+    counts = [(draw(lessons, step, params).labels != -100).sum(1).max().item() for step in (0, 25, 83)]
+    assert counts[0] == counts[2] == counts[1] + 2  # two words more
 
 
 def test_voices_do_not_hang_on_the_order_of_rows():
@@ -96,7 +97,7 @@ def project(tmp_path: Path, monkeypatch, training_params, augment_params) -> Pat
 
 
 def test_the_stage_writes_a_folder_and_its_log(project, training_params):
-    assert run().done == {"steps": training_params.steps}
+    assert run().done == {"steps": training_params.text_steps + training_params.steps}
     first = folder_revision(Path("models/backbone"))
     log = [json.loads(line) for line in Path("models/backbone/train_log.jsonl").read_text().splitlines()]
     assert [row["step"] for row in log] == [2, 4, 6, 6] and 0.0 <= log[-1]["validation"]["all"] <= 1.0

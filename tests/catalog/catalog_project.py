@@ -1,6 +1,7 @@
 """A project of its own for each test: a folder of corpora, catalog entries, parameters."""
 
 import io
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -119,19 +120,20 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     return Project(tmp_path)
 
 
-Reverse = Callable[[], None]
+Listing = Callable[[bool], None]
 
 
 @pytest.fixture
-def reversed_listing(monkeypatch: pytest.MonkeyPatch) -> Reverse:
-    """After the call, folders are listed the other way round."""
-    import os
-
+def listing_order(monkeypatch: pytest.MonkeyPatch) -> Listing:
+    """After the call, folders are listed by name, backwards if asked."""
     walk = os.walk
 
-    def backwards(top: Any) -> Any:
-        for folder, subfolders, names in walk(top):
-            subfolders.sort(reverse=True)
-            yield folder, subfolders, sorted(names, reverse=True)
+    def use(backwards: bool) -> None:
+        def ordered(top: Any) -> Any:
+            for folder, subfolders, names in walk(top):
+                subfolders.sort(reverse=backwards)
+                yield folder, subfolders, sorted(names, reverse=backwards)
 
-    return lambda: monkeypatch.setattr(os, "walk", backwards)
+        monkeypatch.setattr(os, "walk", ordered)
+
+    return use

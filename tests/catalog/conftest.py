@@ -1,5 +1,5 @@
 """The fixtures of the catalog's tests."""
 
-from catalog_project import project, reversed_listing
+from catalog_project import listing_order, project
 
-__all__ = ["project", "reversed_listing"]
+__all__ = ["listing_order", "project"]

@@ -186,6 +186,8 @@ def mistake(project: Project, match: str) -> None:
         ({"unit": "utterance"}, "'compose' is for a corpus of single words"),
         ({"layout": "table"}, "'table' and 'layout: table' go together"),
         ({"segment_s": 1.0}, "'segment_s' cuts noise recordings"),
+        ({"duration_s": [2.0, 1.0]}, "'duration_s' is a range"),
+        ({"compose": {"words": [3, 1], "utterances": {"train": 1}}}, "words is a range of counts"),
         ({"duration_s": [5.0, 6.0]}, "every recording was refused"),
     ],
 )

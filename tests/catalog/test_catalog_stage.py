@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile as sf
-from catalog_project import DIGITS, NOISE, Project, as_wav, sound
+from catalog_project import DIGITS, NOISE, Listing, Project, as_wav, sound
 
 from tasks.catalog.audio import load_clips
+from tasks.catalog.found import clip_id_of
 from tasks.common.audio import RATE, resample
 from tasks.common.fanout import in_workers
 
@@ -21,6 +22,7 @@ def full(project: Project) -> Project:
     project.entry(NOISE)
     project.write("din/rain.wav", as_wav(sound(1, 6.5, 16000, 2), 16000))
     project.write("din/deep/hum.wav", as_wav(sound(2, 1.4, 11025), 11025))
+    project.write("din/deep/hum-again.wav", as_wav(sound(2, 1.4, 11025), 11025))  # which of the two is the duplicate?
     project.use(speech=["digits"], noise=["din"])
     project.build()
     return project
@@ -73,7 +75,7 @@ def test_utterances_hold_the_words_they_name_where_they_name_them(full: Project)
     assert checked >= 40
 
 
-def test_workers_listing_order_and_a_second_run_change_no_byte(full: Project, reversed_listing: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_listing_order_and_a_second_run_change_no_byte(full: Project, listing_order: Listing, monkeypatch: pytest.MonkeyPatch) -> None:
     first = full.snapshot()
     assert len(first) == 4 + 5  # ann and bob in train and validation, cyd in test
     full.build()
@@ -82,10 +84,11 @@ def test_workers_listing_order_and_a_second_run_change_no_byte(full: Project, re
     monkeypatch.setenv("WORKERS", "2")
     full.build(in_workers)
     assert full.snapshot() == first
-    shutil.rmtree("data")
-    reversed_listing()
-    full.build()
-    assert full.snapshot() == first
+    for backwards in (False, True):
+        shutil.rmtree("data")
+        listing_order(backwards)
+        full.build()
+        assert full.snapshot() == first
 
 
 def test_renaming_changes_only_the_path(full: Project) -> None:
@@ -113,6 +116,14 @@ def test_load_clips_gives_what_the_files_hold(full: Project) -> None:
             assert np.allclose(waves[row["clip_id"]], stereo[start:end].mean(axis=1), atol=1e-7)
     few = [row for row in rows if row["clip_id"] in sorted(waves)[:5]]
     assert all(np.array_equal(wave, waves[clip]) for clip, wave in load_clips(few).items())
+
+
+def test_clip_id_names_samples_and_rate() -> None:
+    samples = sound(1, 0.5, channels=2)
+    same = {clip_id_of(samples, 8000), clip_id_of(samples.copy(), 8000), clip_id_of(np.asfortranarray(samples), 8000)}
+    other = {clip_id_of(samples, 16000), clip_id_of(samples.reshape(-1, 1), 8000), clip_id_of(samples[:-1], 8000), clip_id_of(samples + 1e-6, 8000)}
+    assert len(same) == 1 and len(same | other) == 5
+    assert clip_id_of(samples[:, 0], 8000) == clip_id_of(samples[:, :1], 8000)
 
 
 def test_an_unchanged_corpus_is_not_scanned_again(full: Project, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,4 +156,6 @@ def test_another_speaker_can_be_kept_for_test(full: Project) -> None:
     full.build()
     assert {row["speaker"] for row in full.rows("speech") if row["split"] == "test"} == {"ann"}
     assert {row["speaker"] for row in full.rows("speech") if row["split"] == "train"} == {"bob", "cyd"}
-    assert DIGITS["split"] == {"field": "speaker", "test": ["cyd"], "validation": 0.25, "validation_field": "take"}
+    full.entry(DIGITS, split={"field": "speaker", "test": ["cyd"], "validation": ["ann"]})
+    full.build()  # the speaker kept for test leaves the validation
+    assert {(row["speaker"], row["split"]) for row in full.rows("speech")} == {("ann", "test"), ("bob", "train"), ("cyd", "train")}
