@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
+from prefect.exceptions import FailedRun
 from prefect.futures import PrefectFuture, as_completed
 from prefect.states import Completed, Failed
 from prefect.task_runners import ProcessPoolTaskRunner
@@ -110,9 +111,10 @@ METRICS = Path("reports/metrics.json")
 def _result_markdown(ran: list[str], total: int) -> str:
     lines = [f"{len(ran)} of {total} stages ran: {', '.join(ran) or 'nothing was stale'}"]
     if METRICS.exists():
-        from tasks.report.figures import results_table
+        from tasks.report.figures import markdown_table
+        from tasks.report.stage import read_metrics
 
-        lines += [results_table(), "Report: `reports/index.html`"]
+        lines += [markdown_table(*read_metrics()), "Report: `reports/index.html`"]
     return "\n\n".join(lines)
 
 
@@ -203,15 +205,15 @@ def _main() -> None:
         )
         with temporary_settings(updates={} if served else {PREFECT_API_URL: None}):
             state: Any = build_curriculum(return_state=True)
-        if not state.is_completed():
-            if state.message and not state.data:
-                _say(f"error: {state.message}")
-                raise SystemExit(2)
+        try:
             state.result()
+        except FailedRun as failed:  # a state without an exception: the flow ended on a user's mistake
+            _say(f"error: {failed}")
+            raise SystemExit(2) from None
     if METRICS.exists():
-        from tasks.report.figures import results_lines
+        from tasks.report.stage import closing_lines
 
-        print("\n".join(results_lines()))
+        print("\n".join(closing_lines()))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.random import Generator
+from numpy.typing import NDArray
 
 from tasks.backbone.features import LogMel, augment, stretch
 from tasks.backbone.params import AugmentParams
@@ -25,8 +26,8 @@ TASKS = ("first", "last", "count", "present")
 END_OF_TURN = "<|im_end|>"
 IGNORE = -100
 NOISE_S = 4.0
-Mode = Literal["audio", "text", "question"]
-"""What stands in for the speech: the audio, its transcript, or nothing (the student's and the teachers' way without audio)."""
+Mode = Literal["audio", "words", "text", "question"]
+"""What stands in for the speech: the audio, the word said at each audio token, the transcript, or nothing (CAAD's way without audio)."""
 
 
 @dataclass(frozen=True)
@@ -51,11 +52,11 @@ class Spoken:
 
 @dataclass(frozen=True)
 class Batch:
-    """Tensors of a step: the model's inputs, labels (batch, tokens), and the word at each audio token (batch, positions) or None."""
+    """Tensors of a step: the model's inputs, labels (batch, tokens), and the word at each audio token (batch, positions)."""
 
     inputs: dict[str, torch.Tensor]
     labels: torch.Tensor
-    words_at: torch.Tensor | None
+    words_at: torch.Tensor
 
 
 def voices_of(rows: Sequence[Mapping[str, Any]], waves: Mapping[str, Wave]) -> list[Voice]:
@@ -105,6 +106,7 @@ class Lessons:
         # Any word may begin or end an utterance, and all lengths occur.
         self.corpora = {name: Corpus.of([[word] * max_words for word in sorted(words)]) for name, words in by_corpus.items()}
         self.ids = lru_cache(200_000)(lambda text: self.tokenizer(text)["input_ids"])
+        self.word_ids: list[list[int]] = [self.ids(f" {word}") for word in self.vocabulary]
 
     def utterance(self, rng: Generator, words: int, augmented: bool) -> Spoken:
         """`words` distinct words of one speaker; fewer where they do not fit the window together."""
@@ -135,17 +137,16 @@ class Lessons:
         gain = 10 ** (rng.uniform(-self.params.gain_db, self.params.gain_db) / 20)
         return (gain * noisy).astype(np.float32)
 
-    def prompt_ids(self, prompt: str, audio_tokens: int) -> list[int]:
-        """Tokens of the chat template's user turn and the opening of the answer; without audio where there are no audio tokens."""
+    def prompt_ids(self, prompt: str, heard: list[int]) -> list[int]:
+        """Tokens of the chat template's user turn and the opening of the answer; without audio where nothing is heard."""
         head, tail = self.ids("<|im_start|>user\n"), self.ids(f"{prompt}<|im_end|>\n<|im_start|>assistant\n")
-        if not audio_tokens:
+        if not heard:
             return head + tail
-        return head + self.ids("<|audio_bos|>") + [self.audio_id] * audio_tokens + self.ids("<|audio_eos|>\n") + tail
+        return head + self.ids("<|audio_bos|>") + heard + self.ids("<|audio_eos|>\n") + tail
 
     def batch(self, rng: Generator, size: int, max_words: int, mode: Mode) -> Batch:
         """A batch of `size` rows of 1 to `max_words` words."""
-        hop = self.extractor.hop_length
-        window = self.extractor.n_samples
+        hop, window = self.extractor.hop_length, self.extractor.n_samples
         waves = torch.zeros(size, window)
         frames = np.zeros(size, dtype=np.int64)
         tempo = np.exp(rng.uniform(-self.params.tempo, self.params.tempo, size))
@@ -156,28 +157,35 @@ class Lessons:
             item = self.ask(spoken, rng)
             prompt = prompt_text(item["question"], item["options"])
             response = self.ids(response_text(spoken.words, item["answer"]) + END_OF_TURN)
-            tokens = 0
-            if mode == "audio":
+            heard: list[int] = []
+            if mode in ("audio", "words"):
                 tempo[index] = min(tempo[index], window / len(spoken.wave))
                 frames[index] = min(int(-(-len(spoken.wave) // hop) * tempo[index]), window // hop)
                 tokens = ((int(frames[index]) - 1) // 2 - 1) // 2 + 1
+                said = self.frame_words(spoken, tokens, tempo[index])
+                words_at[index, :tokens] = torch.from_numpy(said)
+                heard = [self.audio_id] * tokens if mode == "audio" else self.spelled(said)
+            if mode == "audio":
                 waves[index, : len(spoken.wave)] = torch.from_numpy(self.floor(spoken.wave, rng))
-                words_at[index, :tokens] = self.frame_words(spoken, tokens, tempo[index])
-            rows.append((self.prompt_ids(text_only(item["transcript"], prompt) if mode == "text" else prompt, tokens), response))
+            rows.append((self.prompt_ids(text_only(item["transcript"], prompt) if mode == "text" else prompt, heard), response))
         inputs, labels = self.pad(rows)
         if mode != "audio":
-            return Batch(inputs, labels, None)
+            return Batch(inputs, labels, words_at)
         mel = augment(stretch(self.log_mel(waves), tempo), rng, self.params)
         mask = (torch.arange(mel.shape[2])[None, :] < torch.from_numpy(frames)[:, None]).long()
         return Batch({**inputs, "input_features": mel, "feature_attention_mask": mask}, labels, words_at)
 
-    def frame_words(self, spoken: Spoken, tokens: int, tempo: float) -> torch.Tensor:
+    def frame_words(self, spoken: Spoken, tokens: int, tempo: float) -> NDArray[np.int64]:
         """(tokens,) what is said in the middle of each 40 ms audio token: 0 for nothing, else 1 + the word's number."""
         middle = (np.arange(tokens) + 0.5) * 0.04
-        said = torch.zeros(tokens, dtype=torch.long)
+        said = np.zeros(tokens, dtype=np.int64)
         for word, start, end in zip(spoken.words, spoken.starts_s, spoken.ends_s, strict=True):
-            said[torch.from_numpy((middle >= start * tempo) & (middle < end * tempo))] = 1 + self.vocabulary.index(word)
+            said[(middle >= start * tempo) & (middle < end * tempo)] = 1 + self.vocabulary.index(word)
         return said
+
+    def spelled(self, said: NDArray[np.int64]) -> list[int]:
+        """The words' own tokens in place of audio tokens; the placeholder stays where nothing is said."""
+        return [self.word_ids[word - 1][place % len(self.word_ids[word - 1])] if word else self.audio_id for place, word in enumerate(said)]
 
     def pad(self, rows: Sequence[tuple[list[int], list[int]]]) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         """Prompt and response tokens as (inputs, labels), padded on the right; only responses are labelled."""

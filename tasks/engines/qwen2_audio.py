@@ -54,3 +54,8 @@ def inputs(processor: Any, texts: Sequence[str], audios: Sequence[Wave] | None, 
 def hidden_states(model: Any, **tensors: Any) -> Any:
     """The forward pass up to the last hidden states, so that logits are computed only where they are needed."""
     return model.model(**tensors)
+
+
+def projector(model: Any) -> Any:
+    """The module whose output is the audio as the language model reads it, (batch, positions of the window, width)."""
+    return model.model.multi_modal_projector

@@ -49,8 +49,10 @@ def read_metrics() -> tuple[Metrics, list[str]]:
     return metrics, [name for name, figures in metrics.items() if "acc_noisy" in figures]
 
 
-def closing_lines(mixtures: int, metrics: Metrics, methods: list[str]) -> list[str]:
-    """The result in a few lines: what was built, a line a method, where the page is."""
+def closing_lines() -> list[str]:
+    """The result in five lines, or one more a method: what was built, how each model does, where the page is."""
+    metrics, methods = read_metrics()
+    mixtures = gather.rows(gather.connect(), "SELECT count(*) AS n FROM mixtures")[0]["n"]
     lines = [f"{mixtures:,} mixtures built, {metrics['counts']['questions']:,} test questions asked of each of {len(methods)} models"]
     for method in methods:
         clean, noisy = metrics[method]["acc_clean"], metrics[method]["acc_noisy"]
@@ -63,7 +65,7 @@ def closing_lines(mixtures: int, metrics: Metrics, methods: list[str]) -> list[s
 
 
 def run() -> Counts:
-    """Write reports/index.html and print the result in a few lines."""
+    """Write reports/index.html."""
     metrics, methods = read_metrics()
     connection = gather.connect()
     chance = gather.chance(connection)
@@ -93,6 +95,4 @@ def run() -> Counts:
         corpora=gather.corpora(connection),
     )
     write_text(PAGE, page)
-    mixtures = gather.rows(connection, "SELECT count(*) AS n FROM mixtures")[0]["n"]
-    print("\n".join(closing_lines(mixtures, metrics, methods)))
     return Counts(done={"examples": len(pairs)})

@@ -65,7 +65,9 @@ def svg_of(drawn: Figure, name: str, title: str) -> str:
     text = re.sub(r'(url\(#|href="#)', rf"\1{name}-", text)
     text = re.sub(r'<svg ([^>]*?)width="[^"]*"', r"<svg \1", text, count=1, flags=re.S)
     text = re.sub(r'(<svg [^>]*?)height="[^"]*"', r"\1", text, count=1, flags=re.S)
-    return text.replace("<svg ", f'<svg role="img" aria-label="{title}" ', 1).strip()
+    # A narrow figure in a wide box would otherwise grow letters out of proportion to the page's.
+    widest = round(1.3 * 72 * drawn.get_figwidth())
+    return text.replace("<svg ", f'<svg role="img" aria-label="{title}" style="max-width:{widest}px" ', 1).strip()
 
 
 def alone(svg: str) -> str:

@@ -30,7 +30,7 @@ class Caad:
     def __init__(self, teacher: Any, processor: Any, params: CaadParams) -> None:
         self.teacher, self.params = teacher, params
         # At alpha 0 the negative path has no weight, so plain distillation does not pay for it.
-        self.views = ("noisy", "clean", params.negative) if params.alpha else ("noisy", "clean")
+        self.views = ("clean", params.negative) if params.alpha else ("clean",)
 
     def __call__(self, model: Any, batch: dict[str, Any], step: int) -> tuple[Tensor, Figures]:
         params, ids, mask = self.params, batch["response"], batch["response_mask"]
@@ -39,7 +39,7 @@ class Caad:
             if params.alpha:
                 unheard = teacher_forced(self.teacher, read(self.teacher, batch[params.negative]), ids, mask)
                 target = objectives.contrastive_logits(target, unheard, params.alpha)
-        student = teacher_forced(model, read(model, batch["noisy"]), ids, mask)
+        student = teacher_forced(model, read(model, batch["student"]), ids, mask)
         contrast = objectives.token_kl(target, student, mask, params.tau)
         truth = objectives.cross_entropy(student, ids, mask)
         loss = objectives.caad_loss(contrast, truth, batch["taught"], params.weight)

@@ -1,7 +1,8 @@
 """The curriculum as training batches: what the student hears, what the teacher hears, and the response both are forced along.
 
 A view is one way of putting an item to a model: the prompt with the noisy audio, with the clean audio, with silence, or
-without audio. The processor makes it once and it is kept, because a run returns to an item several times.
+without audio. The student gets the noisy view, and now and then the clean one, so that it keeps what it could do. The
+processor makes a view once and it is kept, because a run returns to an item several times.
 """
 
 from collections.abc import Callable, Sequence
@@ -66,6 +67,12 @@ def schedule(stages: Sequence[Any], steps: int, batch: int, order: str, *seed: A
     return chosen
 
 
+def clean_turns(count: int, share: float, *seed: Any) -> list[bool]:
+    """Which of `count` examples the student hears clean: each with probability `share`."""
+    turns: list[bool] = (rng_of("clean turns", *seed).random(count) < share).tolist()
+    return turns
+
+
 class Curriculum(Dataset[dict[str, Any]]):
     """The items of a run in the order they are learnt; item i is example number i of the run, not of the table.
 
@@ -73,9 +80,10 @@ class Curriculum(Dataset[dict[str, Any]]):
         rows: curriculum rows.
         waves: clean audio by clip_id.
         processor: the backbone's.
-        views: which views a batch has, of `noisy`, `clean`, `silence`, `drop_audio`.
+        views: which views a batch has beside the student's, of `noisy`, `clean`, `silence`, `drop_audio`.
         response: `reference` or `pseudo_gt`.
         order: row numbers, from `schedule`.
+        clean: whether the student hears the clean clip, for each place in `order`; a row without a clean teacher stays noisy.
         cached_views: processor outputs to keep; a 2 s one takes about 65 kB.
     """
 
@@ -87,9 +95,11 @@ class Curriculum(Dataset[dict[str, Any]]):
         views: Sequence[str],
         response: str,
         order: Sequence[int],
+        clean: Sequence[bool],
         cached_views: int,
     ) -> None:
-        self.rows, self.waves, self.processor, self.views, self.response, self.order = rows, waves, processor, views, response, order
+        self.rows, self.waves, self.processor, self.views, self.response = rows, waves, processor, views, response
+        self.order, self.clean = order, clean
         self.view: Callable[[str, int], View] = lru_cache(cached_views)(self._view)
 
     def __len__(self) -> int:
@@ -99,6 +109,7 @@ class Curriculum(Dataset[dict[str, Any]]):
         number = self.order[position]
         row = self.rows[number]
         return {
+            "student": self.view("clean" if self.clean[position] and taught(row) else "noisy", number),
             **{name: self.view(name, number) for name in self.views},
             "response": torch.tensor(row[f"{self.response}_token_ids"]),
             "taught": taught(row),

@@ -2,6 +2,7 @@
 
 Rollouts from the noisy audio earn the task reward, standardised within their group; the clean teacher is the reference
 scorer of the clipped surrogate, and its distributions along its own cached response are distilled token by token.
+Ours beside that: the audio features are pulled towards the clean clip's, position by position, which the pairing allows.
 """
 
 from typing import Any
@@ -14,14 +15,14 @@ from tasks.items.answers import task_reward
 from tasks.training import objectives
 from tasks.training.params import EchoDistillParams
 from tasks.training.rollouts import end_ids, sample
-from tasks.training.scoring import Prefix, read, teacher_forced
+from tasks.training.scoring import Prefix, audio_positions, listening, read, teacher_forced
 from tasks.training.trainer import Figures
 
 RESPONSE = "reference"
 
 
 class EchoDistill:
-    """The objective of methods.md's eq. 7: lambda_policy L_policy + lambda_distill L_distill.
+    """The paper's eq. 7 and our third term: lambda_policy L_policy + lambda_distill L_distill + lambda_features L_features.
 
     Args:
         teacher: the frozen backbone, on the student's device.
@@ -29,25 +30,29 @@ class EchoDistill:
         params: weights and group size.
     """
 
-    views = ("noisy", "clean")
+    views = ("clean",)
 
     def __init__(self, teacher: Any, processor: Any, params: EchoDistillParams) -> None:
         self.teacher, self.params = teacher, params
-        self.tokenizer = processor.tokenizer
+        self.tokenizer, self.audio_token = processor.tokenizer, processor.audio_token_id
         self.ends = end_ids(teacher)
 
     def __call__(self, model: Any, batch: dict[str, Any], step: int) -> tuple[Tensor, Figures]:
         params = self.params
-        heard = read(model, batch["noisy"])
-        with torch.no_grad():
+        with listening(model) as noisy_features:
+            heard = read(model, batch["student"])
+        with torch.no_grad(), listening(self.teacher) as clean_features:
             clean = read(self.teacher, batch["clean"])
             reference = teacher_forced(self.teacher, clean, batch["response"], batch["response_mask"])
         echo = teacher_forced(model, heard, batch["response"], batch["response_mask"])
         divergence = objectives.token_kl(reference, echo, batch["response_mask"])
         gate = batch["trusted"] if params.teacher_gate else torch.ones_like(batch["trusted"])
         distill = objectives.gated_mean(divergence, gate)
-        figures = {"kl": distill.item()}
-        loss = params.lambda_distill * distill
+        width = clean_features[0].shape[1]
+        both = audio_positions(batch["student"], self.audio_token, width) * audio_positions(batch["clean"], self.audio_token, width)
+        features = objectives.feature_distance(noisy_features[0], clean_features[0], both)
+        figures = {"kl": distill.item(), "features": features.item()}
+        loss = params.lambda_distill * distill + params.lambda_features * features
         if params.lambda_policy:
             policy, policy_figures = self.policy(model, batch, heard, clean, divergence.detach(), step)
             loss = loss + params.lambda_policy * policy

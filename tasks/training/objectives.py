@@ -72,6 +72,16 @@ def contrastive_logits(heard: Tensor, unheard: Tensor, alpha: float) -> Tensor:
     return (1.0 + alpha) * heard - alpha * unheard
 
 
+def feature_distance(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
+    """Squared error of audio features relative to their spread: sum |s - t|^2 / sum |t - mean t|^2 over positions with mask 1.
+
+    Ours, not EchoDistill's. Features (B, P, D) and mask (B, P) to a scalar; 1 is what predicting the mean would give.
+    """
+    heard, clean = student[mask.bool()], teacher.detach()[mask.bool()]
+    spread = (clean - clean.mean(0)).square().sum()
+    return (heard - clean).square().sum() / spread.clamp(min=1e-12)
+
+
 def cross_entropy(student: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
     """Token-mean negative log-likelihood of the Pseudo-GT (CAAD's L_GT): (B, T, V), (B, T), (B, T) to (B,)."""
     return -masked_mean(token_logprobs(student, ids), mask)

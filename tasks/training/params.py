@@ -1,8 +1,8 @@
 """Parameters of the training stage: one sub-section a method, each complete, so a change in one retrains that one alone."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from tasks.common.params import Section
 
@@ -21,6 +21,7 @@ class OptimiserParams(Section):
     clip_norm: float = Field(gt=0)
     ema: float = Field(ge=0, lt=1)
     order: Literal["cumulative", "sequential"]
+    clean_share: float = Field(ge=0, lt=1)
 
 
 class EchoDistillParams(OptimiserParams):
@@ -34,7 +35,14 @@ class EchoDistillParams(OptimiserParams):
     clip: float = Field(gt=0, lt=1)
     lambda_policy: float = Field(ge=0)
     lambda_distill: float = Field(ge=0)
+    lambda_features: float = Field(ge=0)
     teacher_gate: bool
+
+    @field_validator("shaping", mode="before")
+    @classmethod
+    def bare_off(cls, value: Any) -> Any:
+        """YAML reads a bare `off` as false."""
+        return "off" if value is False else value
 
 
 class CaadParams(OptimiserParams):

@@ -1,11 +1,15 @@
 """Read a prompt once, then run any number of responses along it: rollouts, references and Pseudo-GTs share the reading."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import DynamicCache
+
+from tasks.engines import qwen2_audio as family
 
 
 @dataclass(frozen=True)
@@ -61,3 +65,20 @@ def step(model: Any, cache: DynamicCache, read_mask: Tensor, ids: Tensor, mask: 
         input_ids=ids, attention_mask=torch.cat([read_mask, mask], 1), position_ids=positions, past_key_values=cache, use_cache=True
     ).logits
     return logits
+
+
+@contextmanager
+def listening(model: Any) -> Iterator[list[Tensor]]:
+    """Collects the audio features (N, P, D) that the language model is given in each pass of the block; P covers the whole window."""
+    features: list[Tensor] = []
+    hook = family.projector(getattr(model, "module", model)).register_forward_hook(lambda module, args, out: features.append(out))
+    try:
+        yield features
+    finally:
+        hook.remove()
+
+
+def audio_positions(view: dict[str, Tensor], audio_token: int, width: int) -> Tensor:
+    """1 where a window of `width` audio positions holds sound of the view's clip, (N, width)."""
+    held = (view["input_ids"] == audio_token).sum(-1, keepdim=True)
+    return (torch.arange(width, device=held.device) < held).long()

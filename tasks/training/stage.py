@@ -16,7 +16,7 @@ from tasks.common.params import load
 from tasks.engines import qwen2_audio as family
 from tasks.engines.device import place
 from tasks.training import caad, echodistill
-from tasks.training.data import Curriculum, clean_waves, schedule, taught, training_rows
+from tasks.training.data import Curriculum, clean_turns, clean_waves, schedule, taught, training_rows
 from tasks.training.params import TrainingParams
 from tasks.training.trainer import train, write_log
 from tasks.training.validate import accuracies, validation_rows
@@ -55,6 +55,7 @@ def learn(method: str, params: TrainingParams) -> Counts:
     own = getattr(params, method)
     rows = training_rows(response)
     order = schedule([row["stage"] for row in rows], own.steps, own.batch_items, own.order, own.seed)
+    clean = clean_turns(len(order), own.clean_share, own.seed)
     device, _, reason = place()
     log.info("training %s: %s; %d rows, %d steps of %d items", method, reason, len(rows), own.steps, own.batch_items)
     # Weights and their moments stay in float32: a step of the optimiser is lost in bfloat16's eight bits.
@@ -62,7 +63,7 @@ def learn(method: str, params: TrainingParams) -> Counts:
     teacher, _ = family.load(BACKBONE, device, torch.float32)
     teacher.requires_grad_(False)
     objective = objective_class(teacher, processor, own)
-    dataset = Curriculum(rows, clean_waves(rows), processor, objective.views, response, order, params.cached_views)
+    dataset = Curriculum(rows, clean_waves(rows), processor, objective.views, response, order, clean, params.cached_views)
     lines = train(method, student, processor.tokenizer.pad_token_id, dataset, objective, own, params.log_every)
     folder = MODELS / method
     publish(student, processor, folder)
@@ -76,9 +77,13 @@ def learn(method: str, params: TrainingParams) -> Counts:
 
 
 def publish(model: Any, processor: Any, folder: Path) -> None:
-    """Write the trained folder beside its place, then put it there whole."""
+    """Write the trained folder beside its place, then put it there whole; only its weights differ from the backbone's."""
     fresh = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(fresh, ignore_errors=True)
     save(model, processor, fresh)
+    for path in fresh.iterdir():
+        # Training leaves its marks on configurations: no cache, padding on the left.
+        if not path.name.startswith("model") and (BACKBONE / path.name).is_file():
+            shutil.copyfile(BACKBONE / path.name, path)
     shutil.rmtree(folder, ignore_errors=True)
     fresh.replace(folder)

@@ -51,6 +51,8 @@ def training_params() -> TrainingParams:
         learning_rate=0.004,
         weight_decay=0.01,
         warm_up=2,
+        language_rate=0.25,
+        answer_weight=4.0,
         grow=0.5,
         word_loss_until=0.8,
         text_every=3,

@@ -16,18 +16,18 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # Laid over params.yaml as profile tiny of the copy: enough speakers, noises and rooms for three splits, and a few steps of training.
 NANO: dict[str, Any] = {
-    "synthesis": {"words": {"speeds_wpm": [190], "pitches": [50]}, "noise": {"types": ["white", "hum"], "clips": 4, "clip_s": 4.0}},
+    "synthesis": {"words": {"speeds_wpm": [190], "pitches": [50]}, "noise": {"types": ["white", "hum"], "clips": 8, "clip_s": 3.0}},
     "catalog": {},
     "rooms": {"simulated": {"train": 2, "validation": 1, "test": 2}, "rt60_s": [0.15, 0.25]},
     "items": {},
-    "mix": {"mixtures": {"train": 12, "validation": 6, "test": 12}},
-    "backbone": {},
+    "mix": {"per_noise": {"train": 12, "validation": 6, "test": 12}},
+    "backbone": {"validation_questions": 16, "training": {"text_steps": 8, "steps": 12, "warm_up": 4, "log_every": 10}},
     "references": {},
     "pseudo_gt": {},
     "difficulty": {},
     "curriculum": {},
     "training": {"validation_rows": 8, "echodistill": {"steps": 3, "batch_items": 4, "group_size": 2}, "caad": {"steps": 3, "batch_items": 4}},
-    "evaluate": {"control_items": 16, "bootstrap": 50},
+    "evaluate": {"control_items": 16, "bootstrap": 100},
 }
 
 

@@ -105,7 +105,7 @@ def test_figures_of_the_page_are_those_of_the_metrics(page: str, here: Path) -> 
     assert methods == list(METHODS)
     for method in methods:
         assert f"{100 * metrics[method]['acc_noisy']['value']:.1f}<small>" in page
-    lines = closing_lines(96, metrics, methods)
+    lines = closing_lines()
     assert len(lines) == 5 and lines[-1] == "report: reports/index.html"
     assert f"{100 * metrics['caad']['gain_acc_noisy']['value']:+.1f} points" in lines[3]
     assert f"| caad | {100 * metrics['caad']['acc_clean']['value']:.1f} | " in markdown_table(metrics, methods)

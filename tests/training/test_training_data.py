@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tasks.common.audio import Wave
 from tasks.common.errors import UserError
-from tasks.training.data import Curriculum, collate, schedule
+from tasks.training.data import Curriculum, clean_turns, collate, schedule
 
 
 @given(st.lists(st.integers(1, 3), min_size=1, max_size=40), st.integers(1, 30), st.integers(1, 8), st.sampled_from(["cumulative", "sequential"]))
@@ -33,7 +33,7 @@ def test_stages_come_in_order_and_rows_in_turn(stages: list[int], steps: int, ba
 def test_batches_pad_prompts_left_and_responses_right(pair: tuple[Any, Any], rows: list[dict[str, Any]], waves: dict[str, Wave]) -> None:
     _, processor = pair
     pad = processor.tokenizer.pad_token_id
-    data = Curriculum(rows, waves, processor, ("noisy", "clean", "silence", "drop_audio"), "pseudo_gt", [0, 7, 3], 100)
+    data = Curriculum(rows, waves, processor, ("noisy", "clean", "silence", "drop_audio"), "pseudo_gt", [0, 7, 3], [False] * 3, 100)
     batch = collate([data[0], data[1], data[2]], pad)
     for view in ("noisy", "clean", "silence", "drop_audio"):
         mask = batch[view]["attention_mask"]
@@ -50,8 +50,16 @@ def test_batches_pad_prompts_left_and_responses_right(pair: tuple[Any, Any], row
     assert not torch.equal(batch["clean"]["input_features"][0], batch["noisy"]["input_features"][0])
 
 
+def test_the_student_hears_clean_in_its_clean_turns_only(pair: tuple[Any, Any], rows: list[dict[str, Any]], waves: dict[str, Wave]) -> None:
+    turns = clean_turns(400, 0.25, 3)
+    assert turns == clean_turns(400, 0.25, 3) and 70 < sum(turns) < 130 and not any(clean_turns(400, 0.0, 3))
+    data = Curriculum(rows, waves, pair[1], ("noisy", "clean"), "pseudo_gt", [0, 0, 7], [False, True, True], 100)
+    for position, heard in enumerate(["noisy", "clean", "noisy"]):
+        assert torch.equal(data[position]["student"]["input_features"], data[position][heard]["input_features"])
+
+
 def test_audio_longer_than_the_window_is_refused(pair: tuple[Any, Any], rows: list[dict[str, Any]], waves: dict[str, Wave]) -> None:
     long = {name: wave.repeat(2) for name, wave in waves.items()}
-    data = Curriculum(rows, long, pair[1], ("clean",), "pseudo_gt", [0], 100)
+    data = Curriculum(rows, long, pair[1], ("clean",), "pseudo_gt", [0], [False], 100)
     with pytest.raises(UserError, match="longer_than_window"):
         data[0]

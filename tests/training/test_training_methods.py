@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from training_material import batch_of, full_logits
 
 from tasks.common.audio import Wave, decode
+from tasks.engines import qwen2_audio as family
 from tasks.items.answers import task_reward
 from tasks.training import echodistill
 from tasks.training.caad import Caad
@@ -34,6 +36,18 @@ def distributions(model: Any, processor: Any, row: Row, wave: Wave | None, ids: 
         return full_logits(model, processor, row, wave, ids).softmax(-1).tolist()
 
 
+def features_of(model: Any, processor: Any, wave: Wave) -> torch.Tensor:
+    """The projected audio of one clip, (audio tokens, width), from the tower called directly."""
+    view = family.inputs(processor, [family.chat_text(processor, "x", True)], [wave], 1)
+    tokens = int((view["input_ids"] == processor.audio_token_id).sum())
+    frames = (int(view["feature_attention_mask"].sum()) - 1) // 2 + 1
+    width = view["input_features"].shape[-1] // 2
+    mask = torch.zeros(1, 1, width, width, dtype=torch.float64).masked_fill(torch.arange(width) >= frames, -torch.inf)
+    with torch.no_grad():
+        hidden = model.model.audio_tower(view["input_features"], attention_mask=mask).last_hidden_state
+        return model.model.multi_modal_projector(hidden)[0, :tokens]
+
+
 def mean_logprob(probabilities: list[list[float]], ids: list[int]) -> float:
     return sum(math.log(p[i]) for p, i in zip(probabilities, ids, strict=True)) / len(ids)
 
@@ -53,7 +67,7 @@ def test_echodistill_is_its_equations(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     model, processor = pair
-    params = echo_params(shaping=shaping, lambda_policy=0.7, lambda_distill=1.3)
+    params = echo_params(shaping=shaping, lambda_policy=0.7, lambda_distill=1.3, lambda_features=0.4)
     numbers, pad, end = [0, 2, 5], processor.tokenizer.pad_token_id, processor.tokenizer.eos_token_id
     batch = batch_of(rows, waves, processor, numbers, EchoDistill.views)
     rollouts = []
@@ -68,10 +82,15 @@ def test_echodistill_is_its_equations(
     loss, figures = EchoDistill(teacher, processor, params)(model, batch, 0)
 
     policy, distill, trusted = 0.0, 0.0, 0
+    errors, clean_features = 0.0, []
     for place, number in enumerate(numbers):
         row = rows[number]
         noisy, clean, reference = decode(row["audio"]["bytes"])[0], waves[row["clip_id"]], row["reference_token_ids"]
         kl = mean_kl(distributions(teacher, processor, row, clean, reference), distributions(model, processor, row, noisy, reference))
+        student_features, teacher_features = (features_of(one, processor, wave) for one, wave in ((model, noisy), (teacher, clean)))
+        shared = min(len(student_features), len(teacher_features))
+        errors += (student_features[:shared] - teacher_features[:shared]).square().sum().item()
+        clean_features.append(teacher_features[:shared])
         distill, trusted = distill + kl * row["reference_correct"], trusted + row["reference_correct"]
         group, student, scorer = rollouts[4 * place : 4 * place + 4], [], []
         rewards = [task_reward(processor.tokenizer.decode(ids, skip_special_tokens=True), row["options"], row["answer"]) for ids in group]
@@ -87,7 +106,10 @@ def test_echodistill_is_its_equations(
             policy -= min(rho * advantage, max(1 - params.clip, min(1 + params.clip, rho)) * advantage) / 12
     assert 0 < trusted < 3
     assert figures["signal"] == 1.0
-    assert loss.item() == pytest.approx(0.7 * policy + 1.3 * distill / trusted, rel=1e-6)
+    every = torch.cat(clean_features)
+    features = errors / (every - every.mean(0)).square().sum().item()
+    assert features > 0.01
+    assert loss.item() == pytest.approx(0.7 * policy + 1.3 * distill / trusted + 0.4 * features, rel=1e-6)
 
 
 def test_without_a_policy_weight_nothing_is_sampled(
@@ -95,7 +117,7 @@ def test_without_a_policy_weight_nothing_is_sampled(
 ) -> None:
     monkeypatch.setattr(echodistill, "sample", lambda *_: pytest.fail("sampled"))
     batch = batch_of(rows, waves, pair[1], [0, 1], EchoDistill.views)
-    loss, figures = EchoDistill(teacher, pair[1], echo_params(lambda_policy=0.0))(pair[0], batch, 0)
+    loss, figures = EchoDistill(teacher, pair[1], echo_params(lambda_policy=0.0, lambda_features=0.0))(pair[0], batch, 0)
     assert loss.item() == pytest.approx(figures["kl"])
 
 
@@ -133,9 +155,15 @@ def test_caad_without_contrast_is_distillation(
 ) -> None:
     model, processor = pair
     plain = Caad(teacher, processor, caad_params(alpha=0.0, weight=1.0, tau=1.0))
-    assert plain.views == ("noisy", "clean")
+    assert plain.views == ("clean",)
     loss, _ = plain(model, batch_of(rows, waves, processor, [3], plain.views), 0)
     row = rows[3]
     noisy, clean, ids = decode(row["audio"]["bytes"])[0], waves[row["clip_id"]], row["pseudo_gt_token_ids"]
     kl = mean_kl(distributions(teacher, processor, row, clean, ids), distributions(model, processor, row, noisy, ids))
     assert loss.item() == pytest.approx(kl, rel=1e-6)
+
+
+def test_a_bare_off_in_yaml_is_the_word(echo_params: Callable[..., Any]) -> None:
+    assert echo_params(**yaml.safe_load("shaping: off")).shaping == "off"
+    with pytest.raises(ValueError, match="shaping"):
+        echo_params(shaping=True)

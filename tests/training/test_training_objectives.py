@@ -170,3 +170,11 @@ def test_a_closed_gate_gives_zero() -> None:
     values = torch.tensor([1.0, 3.0])
     assert ours.gated_mean(values, torch.tensor([0, 1])) == 3.0
     assert ours.gated_mean(values, torch.tensor([0, 0])) == 0.0
+
+
+def test_feature_distance_matches_its_definition() -> None:
+    student, teacher, mask = draw(B, T, V, seed=1).requires_grad_(), draw(B, T, V, seed=2), ragged_mask()
+    places = [(b, t) for b in range(B) for t in range(T) if mask[b, t]]
+    mean = sum(teacher[place] for place in places) / len(places)
+    slow = sum((student[place] - teacher[place]).square().sum() for place in places) / sum((teacher[place] - mean).square().sum() for place in places)
+    same_gradient(ours.feature_distance(student, teacher, mask), slow, student)

@@ -57,7 +57,7 @@ def test_two_runs_give_the_same_bytes(method: str, project: Path, backbone: Path
     assert first == second
     assert counts.done["steps"] == 3
     assert set(first) == {*files_of(backbone), "train_log.jsonl"}
-    assert first["model.safetensors"] != files_of(backbone)["model.safetensors"]
+    assert [name for name, content in files_of(backbone).items() if content != first[name]] == ["model.safetensors"]
     assert sorted(path.name for path in (project / "models").iterdir()) == ["backbone", method]
     lines = [json.loads(line) for line in first["train_log.jsonl"].decode().splitlines()]
     assert [line["step"] for line in lines[:3]] == [1, 2, 3]
@@ -91,7 +91,7 @@ def test_an_unknown_method_names_the_known_ones(argument: tuple[str, ...], proje
 def run_with(objective: Any, pair: tuple[Any, Any], rows: list[Row], waves: dict[str, Wave], params: Any) -> list[dict[str, float]]:
     model, processor = pair
     order = schedule([row["stage"] for row in rows], params.steps, params.batch_items, params.order, 0)
-    dataset = Curriculum(rows, waves, processor, ("noisy",), "pseudo_gt", order, 100)
+    dataset = Curriculum(rows, waves, processor, ("noisy",), "pseudo_gt", order, [False] * len(order), 100)
     return train("caad", model.float(), processor.tokenizer.pad_token_id, dataset, objective, params, 1)
 
 

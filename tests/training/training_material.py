@@ -24,6 +24,7 @@ OPTIMISER = {
     "clip_norm": 1.0,
     "ema": 0.5,
     "order": "cumulative",
+    "clean_share": 0.25,
 }
 ECHO = {
     "group_size": 4,
@@ -34,6 +35,7 @@ ECHO = {
     "clip": 0.2,
     "lambda_policy": 0.3,
     "lambda_distill": 1.0,
+    "lambda_features": 0.5,
     "teacher_gate": True,
 }
 CAAD = {"negative": "silence", "alpha": 0.5, "tau": 2.0, "weight": 0.7}
@@ -44,7 +46,7 @@ def wave_of(name: str, seconds: float) -> Wave:
 
 
 def batch_of(rows: list[Row], waves: dict[str, Wave], processor: Any, numbers: list[int], views: tuple[str, ...] = ("noisy",)) -> dict[str, Any]:
-    data = Curriculum(rows, waves, processor, views, "pseudo_gt", numbers, 100)
+    data = Curriculum(rows, waves, processor, views, "pseudo_gt", numbers, [False] * len(numbers), 100)
     return collate([data[position] for position in range(len(data))], processor.tokenizer.pad_token_id)
 
 
