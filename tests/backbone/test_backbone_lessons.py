@@ -46,9 +46,9 @@ def test_a_batch_reads_what_the_processor_would_write(lessons, processor):
     content = [{"type": "audio"}, {"type": "text", "text": prompt}]
     text = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False)
     expected = processor(text=text, audio=[spoken.wave], sampling_rate=RATE, return_tensors="pt")["input_ids"][0].tolist()
-    assert lessons.prompt_ids(prompt, expected.count(processor.audio_token_id)) == expected
+    assert lessons.prompt_ids(prompt, [processor.audio_token_id] * expected.count(processor.audio_token_id)) == expected
     text = processor.apply_chat_template([{"role": "user", "content": content[1:]}], add_generation_prompt=True, tokenize=False)
-    assert lessons.prompt_ids(prompt, 0) == processor.tokenizer(text)["input_ids"]
+    assert lessons.prompt_ids(prompt, []) == processor.tokenizer(text)["input_ids"]
 
 
 def test_audio_tokens_match_the_features(lessons, processor):
@@ -56,11 +56,24 @@ def test_audio_tokens_match_the_features(lessons, processor):
     frames = batch.inputs["feature_attention_mask"].sum(1)
     tokens = (batch.inputs["input_ids"] == processor.audio_token_id).sum(1)
     assert torch.equal(tokens, ((frames - 1) // 2 - 1) // 2 + 1)
-    assert batch.words_at is not None and torch.equal((batch.words_at != IGNORE).sum(1), tokens)
+    assert torch.equal((batch.words_at != IGNORE).sum(1), tokens)
     assert (batch.words_at > 0).any(1).all()
 
 
-@pytest.mark.parametrize("mode", ["audio", "text", "question"])
+def test_spelled_words_stand_where_they_are_said(lessons, processor):
+    """The first phase reads the same layout as audio, with the words' own tokens in it."""
+    heard, spelled = (lessons.batch(np.random.default_rng(2), 8, 3, mode) for mode in ("audio", "words"))
+    assert "input_features" not in spelled.inputs
+    for ids, words_at in zip(spelled.inputs["input_ids"], spelled.words_at, strict=True):
+        start = ids.tolist().index(processor.tokenizer.convert_tokens_to_ids("<|audio_bos|>")) + 1
+        said = words_at[words_at != IGNORE]
+        expected = [lessons.word_ids[word - 1][0] if word else processor.audio_token_id for word in said.tolist()]
+        assert ids[start : start + len(said)].tolist() == expected
+    tokens = (heard.inputs["input_ids"] == processor.audio_token_id).sum(1)
+    assert torch.equal((heard.words_at != IGNORE).sum(1), tokens)
+
+
+@pytest.mark.parametrize("mode", ["audio", "words", "text", "question"])
 def test_only_responses_are_labelled_and_the_mode_decides_what_is_heard(lessons, processor, mode):
     batch = lessons.batch(np.random.default_rng(1), 6, 3, mode)
     assert ("input_features" in batch.inputs) == (mode == "audio")
