@@ -10,6 +10,8 @@ INSTALLED := $(VENV)/.installed
 
 .PHONY: curriculum test lint serve setup clean
 
+# The build prints a line and a bar a stage; Prefect's own log lines stay in its database, warnings apart.
+curriculum: export PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL := WARNING
 curriculum: setup
 	@$(if $(PROFILE)$(CORPORA),python -m tasks.common.params $(if $(PROFILE),--profile "$(PROFILE)") $(if $(CORPORA),--corpora "$(CORPORA)"),true)
 	@python -m flows.build_curriculum

@@ -9,6 +9,7 @@ its shards; a stage of one piece is a task run, and two of those run side by sid
 """
 
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -20,10 +21,12 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
 from prefect.exceptions import FailedRun
 from prefect.futures import PrefectFuture, as_completed
+from prefect.settings import PREFECT_API_URL
 from prefect.states import Completed, Failed
 from prefect.task_runners import ProcessPoolTaskRunner
 
 from flows.graph import Stage, commit, read_graph, restore, stale_stages
+from flows.server import answers, free_url, server
 from tasks.common.cli import Counts, record
 from tasks.common.errors import UserError
 from tasks.common.fanout import in_process, progress, worker_count
@@ -176,49 +179,45 @@ def build_curriculum(profile: str | None = None, corpora: str | None = None) -> 
     return Completed(message=f"{len(ran)} of {len(graph)} stages ran", data=ran)
 
 
-def _server_answers(url: str) -> bool:
-    import httpx
-
+def _build_with_server() -> int:
+    """Exit status of a build: on the server of PREFECT_API_URL where one answers, else on one that ends with the build."""
+    url = str(PREFECT_API_URL.value() or "")
+    if not (url and answers(url)):
+        _say("no Prefect server is running: this build brings its own (make serve starts one that stays)")
+        url = free_url()
+        # Prefect reads its settings at import, in every thread and worker: the build runs in a process that starts with this address.
+        with server(url):
+            return subprocess.run([sys.executable, "-m", "flows.build_curriculum"], env={**os.environ, "PREFECT_API_URL": url}).returncode
+    workers, reason = worker_count()
+    _say(f"up to {workers} worker(s): {reason}; Prefect at {url}")
+    state: Any = build_curriculum(return_state=True)
     try:
-        return httpx.get(f"{url}/health", timeout=2.0).status_code == 200
-    except httpx.HTTPError:
-        return False
+        state.result()
+    except FailedRun as failed:  # a state without an exception: the flow ended on a user's mistake
+        _say(f"error: {failed}")
+        return 2
+    _say_results()
+    return 0
 
 
-def _main() -> None:
-    from prefect.settings import PREFECT_API_URL, temporary_settings
-
-    all_params()
-    read_graph()
-    stale = stale_stages()
-    if not stale:
-        _say("everything is up to date")
-    else:
-        workers, reason = worker_count()
-        _say(f"{len(stale)} stage(s) to look at; up to {workers} worker(s): {reason}")
-        url = str(PREFECT_API_URL.value() or "")
-        served = bool(url) and _server_answers(url)
-        _say(
-            f"Prefect: server at {url}"
-            if served
-            else "Prefect: no server is running, so this build starts its own (make serve starts one that stays)"
-        )
-        with temporary_settings(updates={} if served else {PREFECT_API_URL: None}):
-            state: Any = build_curriculum(return_state=True)
-        try:
-            state.result()
-        except FailedRun as failed:  # a state without an exception: the flow ended on a user's mistake
-            _say(f"error: {failed}")
-            raise SystemExit(2) from None
+def _say_results() -> None:
     if METRICS.exists():
         from tasks.report.stage import closing_lines
 
         print("\n".join(closing_lines()))
 
 
+def _main() -> None:
+    all_params()
+    read_graph()
+    if stale_stages():
+        raise SystemExit(_build_with_server())
+    _say("everything is up to date")
+    _say_results()
+
+
 if __name__ == "__main__":
     from tasks.common.cli import guarded
 
     os.environ.setdefault("PYTHONHASHSEED", "0")
-    Path(".prefect").mkdir(exist_ok=True)
     guarded(_main)

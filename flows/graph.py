@@ -7,6 +7,7 @@ Only one process at a time may call these: DVC holds a lock on the repository.
 
 import importlib
 import inspect
+import logging
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from dvc.stage.cache import RunCacheNotFoundError
 
 from tasks.common.cli import Counts
 from tasks.common.errors import UserError
+
+logging.getLogger("dvc").setLevel(logging.WARNING)  # "Updating lock file", once a stage, is for DVC's own command line
 
 
 @dataclass(frozen=True)
