@@ -8,11 +8,13 @@ The flow walks the graph in order, skips what is up to date, and records each fi
 its shards; a stage of one piece is a task run, and two of those run side by side.
 """
 
+import multiprocessing
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -52,12 +54,16 @@ def shard(work: Callable[[Any], Any], job: Any) -> tuple[Any, UserError | None]:
 
 @task(persist_result=False)
 def piece(stage: Stage) -> tuple[Counts | None, UserError | None, float]:
-    """A stage that is one piece of work (training), in a worker process; with the seconds it took."""
+    """A stage that is one piece of work (training), in a process of its own, which ends with it and frees its memory.
+
+    Returns its counts, or the user's mistake that ended it, and the seconds it took.
+    """
     start = time.perf_counter()
-    try:
-        return stage.function()(*stage.args), None, time.perf_counter() - start
-    except UserError as error:
-        return None, error, time.perf_counter() - start
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as child:
+        try:
+            return child.submit(stage.function(), *stage.args).result(), None, time.perf_counter() - start
+        except UserError as error:
+            return None, error, time.perf_counter() - start
 
 
 def _fan_out(work: Callable[[J], R], jobs: Sequence[J], label: str) -> list[R]:
@@ -165,7 +171,7 @@ def build(graph: list[Stage]) -> list[str]:
     return ran
 
 
-@flow(name="build-curriculum", task_runner=process_pool(), validate_parameters=False)
+@flow(name="build-curriculum", validate_parameters=False)
 def build_curriculum(profile: str | None = None, corpora: str | None = None) -> Any:
     """Catalog to report. `profile` and `corpora` switch params.yaml first, as `make curriculum PROFILE= CORPORA=` does."""
     try:

@@ -18,14 +18,13 @@ from tasks.backbone.features import LogMel, augment, stretch
 from tasks.backbone.params import AugmentParams
 from tasks.catalog.compose import compose
 from tasks.common.audio import RATE, Wave
-from tasks.items.build import Corpus, speech_items
+from tasks.items.build import Corpus, speech_items, words_of
 from tasks.items.params import Questions
 from tasks.items.prompt import prompt_text, response_text, text_only
 
 TASKS = ("first", "last", "count", "present")
 END_OF_TURN = "<|im_end|>"
 IGNORE = -100
-NOISE_S = 4.0
 Mode = Literal["audio", "words", "text", "question"]
 """What stands in for the speech: the audio, the word said at each audio token, the transcript, or nothing (CAAD's way without audio)."""
 
@@ -60,10 +59,10 @@ class Batch:
 
 
 def voices_of(rows: Sequence[Mapping[str, Any]], waves: Mapping[str, Wave]) -> list[Voice]:
-    """Word clips of the catalog by speaker, in an order that hangs on their names and ids only."""
+    """Word clips of the catalog by speaker, in an order that hangs on their names and ids only; words are spelled as items spell them."""
     spoken: dict[tuple[str, str], dict[str, list[Wave]]] = defaultdict(lambda: defaultdict(list))
     for row in sorted(rows, key=lambda row: (row["corpus"], row["speaker"], row["text"], row["clip_id"])):
-        spoken[row["corpus"], row["speaker"]][row["text"]].append(waves[row["clip_id"]])
+        spoken[row["corpus"], row["speaker"]][" ".join(words_of(row["text"]))].append(waves[row["clip_id"]])
     return [Voice(corpus, speaker, dict(words)) for (corpus, speaker), words in spoken.items()]
 
 
@@ -99,7 +98,7 @@ class Lessons:
         self.voices, self.questions, self.options, self.max_words, self.params = voices, questions, options, max_words, params
         self.vocabulary = vocabulary(voices)
         self.log_mel = LogMel(self.extractor)
-        self.noises = coloured_noise(24, NOISE_S)
+        self.noises = coloured_noise(24, 2.0 * self.extractor.chunk_length)  # longer than any utterance
         by_corpus: dict[str, set[str]] = defaultdict(set)
         for voice in voices:
             by_corpus[voice.corpus] |= set(voice.words)
@@ -156,7 +155,7 @@ class Lessons:
             spoken = self.utterance(rng, int(rng.integers(1, max_words + 1)), augmented=True)
             item = self.ask(spoken, rng)
             prompt = prompt_text(item["question"], item["options"])
-            response = self.ids(response_text(spoken.words, item["answer"]) + END_OF_TURN)
+            response = self.ids(response_text(item["transcript"].split(), item["answer"]) + END_OF_TURN)
             heard: list[int] = []
             if mode in ("audio", "words"):
                 tempo[index] = min(tempo[index], window / len(spoken.wave))

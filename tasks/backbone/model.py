@@ -5,14 +5,17 @@ The classes, the chat template's form and the layout of the checkpoint are the 7
 
 import json
 import math
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as serialise
 
 from tasks.backbone.params import ModelParams
+from tasks.common.tables import write_bytes
 
 if TYPE_CHECKING:
     from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
@@ -113,10 +116,11 @@ def save(model: "Qwen2AudioForConditionalGeneration", processor: "Qwen2AudioProc
     """Write a `from_pretrained` folder, its weights under the hub's names.
 
     transformers 5 writes `language_model.model.model.*` for a model built from a configuration; the hub, and vLLM with it,
-    says `language_model.model.*`. transformers reads either.
+    says `language_model.model.*`. transformers reads either. What the folder held before is removed.
     """
+    shutil.rmtree(folder, ignore_errors=True)
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     weights = folder / "model.safetensors"
     tensors = {key.replace("language_model.model.model.", "language_model.model."): tensor for key, tensor in load_file(weights).items()}
-    save_file(tensors, weights, metadata={"format": "pt"})
+    write_bytes(weights, serialise(tensors, metadata={"format": "pt"}))

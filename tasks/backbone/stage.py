@@ -15,6 +15,8 @@ from tasks.backbone.params import BackboneParams
 from tasks.backbone.pretrained import fetch
 from tasks.backbone.train import train
 from tasks.catalog.audio import load_clips
+from tasks.catalog.compose import LEAD_S
+from tasks.common.audio import RATE
 from tasks.common.cli import Counts
 from tasks.common.errors import UserError
 from tasks.common.params import load
@@ -60,6 +62,9 @@ def train_from_scratch(params: BackboneParams) -> list[dict[str, Any]]:
     voices = voices_in("train")
     if not voices:
         raise UserError(str(SPEECH), "no single words to train on (kind 'word', split 'train')", "Catalog a corpus of words, or set backbone.from")
+    longest_s = max(len(wave) for voice in voices for takes in voice.words.values() for wave in takes) / RATE
+    if longest_s / min(params.augment.speeds) + LEAD_S[1] > params.window_s:
+        raise UserError("params.yaml, backbone", f"a word of {longest_s:.2f} s does not fit window_s {params.window_s}", "Raise window_s")
     questions = read_questions(params.questions)
     processor = build_processor(texts_of(vocabulary(voices), questions, params.max_words), params.window_s, params.mel_bins)
     model = build_model(processor, params.model)

@@ -48,7 +48,8 @@ def inputs(processor: Any, texts: Sequence[str], audios: Sequence[Wave] | None, 
     """The processor's tensors for one batch, padded on the left to a multiple of `multiple` tokens."""
     sound = {} if audios is None else {"audio": list(audios), "sampling_rate": RATE}
     batch = processor(text=list(texts), **sound, padding=True, pad_to_multiple_of=multiple, return_tensors="pt")
-    return dict(batch)
+    # The extractor's frame mask is every 160th entry of a mask over samples, and would keep all of it in memory.
+    return {name: tensor.contiguous() for name, tensor in batch.items()}
 
 
 def hidden_states(model: Any, **tensors: Any) -> Any:

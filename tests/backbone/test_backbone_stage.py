@@ -40,6 +40,8 @@ def test_utterances_grow_and_every_mode_has_its_turn(lessons, training_params):
     modes = [mode_of(step, params) for step in range(84)]
     assert [modes[:24].count(mode) for mode in ("words", "text", "question", "audio")] == [10, 12, 2, 0]
     assert [modes[24:].count(mode) for mode in ("words", "text", "question", "audio")] == [0, 10, 5, 45]
+    one, other = (draw(lessons, step, params).inputs["input_ids"] for step in (82, 81))
+    assert one.shape != other.shape or not one.equal(other)  # no step repeats another
     counts = [(draw(lessons, step, params).labels != -100).sum(1).max().item() for step in (0, 25, 83)]
     assert counts[0] == counts[2] == counts[1] + 2  # two words more
 
@@ -99,6 +101,7 @@ def project(tmp_path: Path, monkeypatch, training_params, augment_params) -> Pat
 def test_the_stage_writes_a_folder_and_its_log(project, training_params):
     assert run().done == {"steps": training_params.text_steps + training_params.steps}
     first = folder_revision(Path("models/backbone"))
+    Path("models/backbone/model-00001-of-00005.safetensors").touch()  # of a pretrained model that was here before
     log = [json.loads(line) for line in Path("models/backbone/train_log.jsonl").read_text().splitlines()]
     assert [row["step"] for row in log] == [2, 4, 6, 6] and 0.0 <= log[-1]["validation"]["all"] <= 1.0
     run()
@@ -131,3 +134,14 @@ def test_a_pretrained_folder_is_copied(processor, tmp_path):
 def test_a_folder_without_a_model_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"no config\.json"):
         fetch(str(tmp_path), tmp_path / "backbone")
+
+
+def test_a_word_that_does_not_fit_the_window_is_refused(project):
+    sf.write("corpora/train-lamp.wav", tone(200.0, 1.8), 16_000, subtype="PCM_16")
+    with pytest.raises(UserError, match="does not fit window_s 2"):
+        run()
+
+
+def test_words_are_spelled_as_items_spell_them():
+    rows = [{"clip_id": "1", "corpus": "c", "speaker": "a", "text": "LAMP,"}]
+    assert list(voices_of(rows, {"1": np.zeros(3, np.float32)})[0].words) == ["lamp"]
