@@ -32,7 +32,7 @@ from flows.server import answers, free_url, server
 from tasks.common.cli import Counts, record
 from tasks.common.errors import UserError
 from tasks.common.fanout import in_process, progress, worker_count
-from tasks.common.params import all_params, switch
+from tasks.common.params import all_params, check_all, switch
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -177,6 +177,7 @@ def build_curriculum(profile: str | None = None, corpora: str | None = None) -> 
     try:
         if profile or corpora:
             switch(profile or str(all_params()["profile"]), corpora)
+        check_all()
         graph = read_graph()
         ran = build(graph)
     except UserError as error:
@@ -214,7 +215,7 @@ def _say_results() -> None:
 
 
 def _main() -> None:
-    all_params()
+    check_all()
     read_graph()
     if stale_stages():
         raise SystemExit(_build_with_server())

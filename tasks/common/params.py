@@ -9,6 +9,7 @@ reads it with `load`. DVC tracks the same keys of the same two files, so what a 
 
 import argparse
 import difflib
+import importlib
 import re
 from pathlib import Path
 from typing import Any, TypeVar
@@ -104,6 +105,25 @@ def load(section: str, model: type[S]) -> S:
     return validate(model, params[section] or {}, f"{PARAMS} ({params['profile']}), {section}")
 
 
+def check_all() -> None:
+    """Every section of the parameters in force, and the corpora folder; raises UserError for the first mistake.
+
+    The section `mix` is `tasks.mix.params.MixParams`, and so on: a typo shows before a build starts, not when its stage is reached.
+    """
+    params = all_params()
+    for section in (name for name in params if name not in ("profile", "corpora")):
+        if not (Path(__file__).parents[1] / section / "params.py").is_file():
+            known = [found.parent.name for found in Path(__file__).parents[1].glob("*/params.py") if found.parent.name != "common"]
+            near = difflib.get_close_matches(section, known, n=1, cutoff=0.5)
+            raise UserError(
+                str(PARAMS), f"unknown section '{section}'", f"Did you mean '{near[0]}'?" if near else f"Known: {', '.join(sorted(known))}"
+            )
+        name = "".join(part.capitalize() for part in section.split("_")) + "Params"
+        load(section, getattr(importlib.import_module(f"tasks.{section}.params"), name))
+    if params["corpora"] != EMBEDDED_CORPORA:  # those are made by the build itself
+        corpora_root()
+
+
 def corpora_root() -> Path:
     """Folder below which catalogs look for their corpora; raises UserError where it does not exist."""
     root = Path(str(all_params()["corpora"])).expanduser()
@@ -147,6 +167,7 @@ def _main() -> None:
         params = all_params()
         print(f"profile {params['profile']}, corpora {params['corpora']}")
     else:
+        check_all()
         print(yaml.safe_dump(all_params(), sort_keys=False), end="")
 
 

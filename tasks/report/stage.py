@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.common.cli import Counts
+from tasks.common.errors import UserError
 from tasks.common.params import all_params
 from tasks.common.tables import write_text
 from tasks.evaluate.params import BASE
@@ -45,7 +46,10 @@ def read_curve() -> list[dict[str, Any]]:
 
 def read_metrics() -> tuple[Metrics, list[str]]:
     """metrics.json, and the methods in it in the order they are listed there."""
-    metrics: Metrics = json.loads((REPORTS / "metrics.json").read_text(encoding="utf-8"))
+    path = REPORTS / "metrics.json"
+    if not path.is_file():
+        raise UserError(str(path), "no such file", "Build first: make curriculum")
+    metrics: Metrics = json.loads(path.read_text(encoding="utf-8"))
     return metrics, [name for name, figures in metrics.items() if "acc_noisy" in figures]
 
 
