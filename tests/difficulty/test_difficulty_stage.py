@@ -10,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.common.fanout import in_process, in_workers
+from tasks.common.params import load
 from tasks.common.tables import read_rows
 from tasks.difficulty import measuring, stage
 from tasks.difficulty.measuring import agrees, mean_kl
+from tasks.difficulty.params import DifficultyParams
 from tasks.items.pairs import pair
 from tasks.references import stage as references
 from tests import teacher_side
@@ -63,9 +65,9 @@ def test_every_noisy_mixture_is_asked_and_only_training_and_validation_are_measu
     mixtures = {row["mixture_id"]: row for row in read_rows(stage.MIXTURES)}
     items = {row["item_id"]: row for row in read_rows(stage.ITEMS)}
     noisy = [row for row in mixtures.values() if row["corruption"] == "noise"]
-    tasks = ["first", "last", "count", "present", "conflict", "background"]
-    assert {(row["mixture_id"], row["item_id"]) for row in rows} == set(pair(noisy, list(items.values()), 1, tasks))
-    assert len(rows) == len(noisy)
+    params = load("difficulty", DifficultyParams)
+    assert {(row["mixture_id"], row["item_id"]) for row in rows} == set(pair(noisy, list(items.values()), params.items_per_mixture, params.tasks))
+    assert len(rows) == params.items_per_mixture * len(noisy)
     clips = {row["clip_id"]: row["duration_s"] for row in read_rows(Path("data/catalog/speech.parquet"))}
     for row in rows:
         long = clips[mixtures[row["mixture_id"]]["clip_id"]] > 2.0
