@@ -108,12 +108,6 @@ def _say(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
 
 
-def _finish(stage: Stage, counts: Counts, seconds: float) -> None:
-    record(stage.name, seconds, counts)
-    commit(stage.name)
-    _say(f"  {stage.name}: done {counts.done or '{}'}, reused {counts.reused or '{}'}, {seconds:.1f} s")
-
-
 METRICS = Path("reports/metrics.json")
 
 
@@ -133,41 +127,35 @@ def build(graph: list[Stage]) -> list[str]:
     waiting, done, ran = list(graph), set[str](), list[str]()
     pieces: dict[PrefectFuture[Any], Stage] = {}
 
-    def ready() -> list[Stage]:
-        return [stage for stage in waiting if stage.upstream <= done]
+    def finish(stage: Stage, counts: Counts, seconds: float) -> None:
+        record(stage.name, seconds, counts)
+        commit(stage.name)
+        done.add(stage.name)
+        ran.append(stage.name)
+        _say(f"  {stage.name}: done {counts.done or '{}'}, reused {counts.reused or '{}'}, {seconds:.1f} s")
 
     while waiting or pieces:
-        launched = False
-        # Pieces first: they run in the background while the shards of other stages go through.
-        for stage in sorted(ready(), key=lambda found: found.fans_out()):
-            if not stale_stages([stage.name]) or restore(stage.name):
-                waiting.remove(stage)
-                done.add(stage.name)
-                launched = True
-                break
-            number = len(graph) - len(waiting) + 1
-            _say(f"[{number}/{len(graph)}] {stage.name}")
-            log.info("stage %s", stage.name)
-            waiting.remove(stage)
-            launched = True
-            if stage.fans_out():
-                start = time.perf_counter()
-                counts = run_sharded(stage)
-                _finish(stage, counts, time.perf_counter() - start)
-                done.add(stage.name)
-                ran.append(stage.name)
-            else:
-                pieces[piece.with_options(task_run_name=stage.name).submit(stage)] = stage
-            break
-        if not launched and pieces:
+        ready = [stage for stage in waiting if stage.upstream <= done]
+        if not ready:
             future = next(iter(as_completed(list(pieces))))
-            stage = pieces.pop(future)
-            piece_counts, error, seconds = future.result()
+            counts, error, seconds = future.result()
             if error is not None:
                 raise error
-            _finish(stage, piece_counts or Counts(), seconds)
+            finish(pieces.pop(future), counts or Counts(), seconds)
+            continue
+        # Pieces first: they run in the background while the shards of other stages go through.
+        stage = min(ready, key=Stage.fans_out)
+        waiting.remove(stage)
+        if not stale_stages([stage.name]) or restore(stage.name):
             done.add(stage.name)
-            ran.append(stage.name)
+            continue
+        _say(f"[{len(graph) - len(waiting)}/{len(graph)}] {stage.name}")
+        log.info("stage %s", stage.name)
+        if stage.fans_out():
+            start = time.perf_counter()
+            finish(stage, run_sharded(stage), time.perf_counter() - start)
+        else:
+            pieces[piece.with_options(task_run_name=stage.name).submit(stage)] = stage
     return ran
 
 

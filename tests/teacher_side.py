@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pytest
 import soundfile as sf
 import torch
 
@@ -130,3 +131,10 @@ def build(root: Path) -> None:
     for name, rows in mixtures.items():
         write_parquet(data / "mixtures" / f"{name}.parquet", rows, MIXTURES)
     write_model(root / "models/backbone")
+
+
+def enter_copy(built: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of a built project that one test may change, as the working folder."""
+    shutil.copytree(built, folder)
+    monkeypatch.chdir(folder)
+    return folder

@@ -36,10 +36,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def project(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    root = tmp_path / "project"
-    shutil.copytree(built, root)
-    monkeypatch.chdir(root)
-    return root
+    return teacher_side.enter_copy(built, tmp_path / "project", monkeypatch)
 
 
 def rows_of(*names: str) -> list[dict[str, object]]:

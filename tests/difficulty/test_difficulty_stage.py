@@ -1,6 +1,5 @@
 """The difficulty stage: the divergence it measures, and which questions are measured, kept or refused."""
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -54,10 +53,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def project(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    root = tmp_path / "project"
-    shutil.copytree(built, root)
-    monkeypatch.chdir(root)
-    return root
+    return teacher_side.enter_copy(built, tmp_path / "project", monkeypatch)
 
 
 def test_every_noisy_mixture_is_asked_and_only_training_and_validation_are_measured(project: Path) -> None:
