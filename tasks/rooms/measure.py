@@ -1,9 +1,10 @@
-"""Reverberation measured from a response: where the direct sound is, RT60 and C50.
+"""Reverberation measured from a response: where the direct sound is, RT60, C50 and DRR.
 
 RT60 follows ISO 3382: Schroeder's backward integration, a line fitted from -5 to -35 dB (T30), or to -25 dB (T20) where the
 response does not rise 45 dB above its noise, each extrapolated to 60 dB.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,16 +14,18 @@ from tasks.common.audio import RATE, Wave
 
 FRAME = RATE // 100
 STRAIGHT = 0.95  # least squared correlation of decay and line: below it there is no one decay to speak of
+NEAR = RATE // 400  # 2.5 ms: the direct sound is what lies no further from its peak
 DIRECT = 32  # sample at which every stored response has its direct sound: 2 ms, room for the interpolation kernel's rise
 
 
 @dataclass(frozen=True)
 class Decay:
-    """RT60 in seconds, None where the decay is too short or too bent to tell; how it was fitted; C50 in dB."""
+    """RT60 in seconds, None where the decay is too short or too bent to tell; how it was fitted; C50 and DRR in dB."""
 
     rt60_s: float | None
     fit: str
     c50_db: float
+    drr_db: float
 
 
 def direct_index(rir: Wave) -> int:
@@ -32,18 +35,25 @@ def direct_index(rir: Wave) -> int:
     return start + int(np.argmax(level[start : start + RATE // 1000]))
 
 
-def aligned(rir: Wave) -> Wave:
-    """The response with its direct sound at `DIRECT` and its direct path (2 ms around it) of energy 1.
+def started(rir: Wave, direct: int) -> Wave:
+    """The response with sample `direct` brought to `DIRECT`, without the silence at its end."""
+    padding = int(np.flatnonzero(rir)[-1]) + 1  # zeros after the end would pass for a noise floor of nothing
+    return np.concatenate([np.zeros(DIRECT, np.float32), rir[:padding]])[direct:]
 
-    Raises ValueError for a response of silence.
+
+def aligned(rirs: Sequence[Wave], directs: Sequence[int] | None = None) -> list[Wave]:
+    """The responses of one array to one source, the earliest direct sound at `DIRECT` and that direct path (2 ms around it) of energy 1.
+
+    Delays and levels between the microphones stay as they are. Samples of the direct sounds are found where they are not given.
+    Raises ValueError where a response is silent.
     """
-    if not np.any(rir):
+    if not all(np.any(rir) for rir in rirs):
         raise ValueError("the response is silent")
-    direct = direct_index(rir)
-    padding = np.flatnonzero(rir)[-1] + 1  # zeros after the end would pass for a noise floor of nothing
-    out = np.concatenate([np.zeros(DIRECT, np.float32), rir[:padding]])[direct:]
-    energy = float(np.sum(np.square(out[: 2 * DIRECT], dtype=np.float64)))
-    return np.ascontiguousarray(out / np.sqrt(energy), dtype=np.float32)
+    directs = [direct_index(rir) for rir in rirs] if directs is None else directs
+    first = int(np.argmin(directs))
+    out = [started(rir, directs[first]) for rir in rirs]
+    energy = float(np.sum(np.square(out[first][: 2 * DIRECT], dtype=np.float64)))
+    return [np.ascontiguousarray(rir / np.sqrt(energy), dtype=np.float32) for rir in out]
 
 
 def envelope(rir: Wave) -> NDArray[np.float64]:
@@ -67,13 +77,23 @@ def schroeder_db(rir: Wave) -> NDArray[np.float64]:
     return np.asarray(10.0 * np.log10(np.maximum(left / left[0], 1e-30)))
 
 
-def measure(rir: Wave) -> Decay:
-    """RT60 and C50 of a response (frames,) as `aligned` gives it."""
+def ratio_db(part: float, rest: float) -> float:
+    """A ratio of energies in dB, 100 where there is no rest."""
+    return 10.0 * float(np.log10(part / rest)) if rest > 0 else 100.0
+
+
+def measure(rir: Wave, direct: int = DIRECT) -> Decay:
+    """RT60, C50 and DRR of a response (frames,) as `aligned` gives it, with its direct sound at sample `direct`.
+
+    C50 (ISO 3382) is the energy up to 50 ms after the direct sound to the energy later than that. DRR is the energy within 2.5 ms of
+    the direct sound to all that follows (Naylor and Gaubitch 2010).
+    """
     used = rir[: knee(rir)]
     decay = schroeder_db(used)
-    early = int(DIRECT + 0.05 * RATE)
-    late = float(np.sum(np.square(used[early:], dtype=np.float64)))
-    c50 = 10.0 * float(np.log10(np.sum(np.square(used[:early], dtype=np.float64)) / late)) if late > 0 else 100.0
+    spent = np.concatenate([[0.0], np.cumsum(np.square(used, dtype=np.float64))])
+    early, near, before = (int(spent_at) for spent_at in np.clip([direct + 0.05 * RATE, direct + NEAR + 1, direct - NEAR], 0, len(used)))
+    c50 = ratio_db(spent[early], spent[-1] - spent[early])
+    drr = ratio_db(spent[near] - spent[before], spent[-1] - spent[near])
     power = envelope(rir)
     span = 10.0 * float(np.log10(power.max() / power.min())) if power.min() > 0 else 200.0
     for fit, bottom, needed in (("T30", -35.0, 45.0), ("T20", -25.0, 35.0)):
@@ -81,5 +101,12 @@ def measure(rir: Wave) -> Decay:
             within = np.flatnonzero((decay <= -5.0) & (decay >= bottom))
             if len(within) < 3 or np.corrcoef(within, decay[within])[0, 1] ** 2 < STRAIGHT:
                 break
-            return Decay(-60.0 / float(np.polyfit(within / RATE, decay[within], 1)[0]), fit, c50)
-    return Decay(None, "none", c50)
+            return Decay(-60.0 / float(np.polyfit(within / RATE, decay[within], 1)[0]), fit, c50, drr)
+    return Decay(None, "none", c50, drr)
+
+
+def trimmed(rir: Wave) -> Wave:
+    """The response up to where 60 dB of its energy is spent, or its noise begins."""
+    spent = np.flatnonzero(schroeder_db(rir) < -60.0)
+    end = min(int(spent[0]) if len(spent) else len(rir), knee(rir))
+    return rir[: max(end, 2 * DIRECT)]

@@ -6,8 +6,10 @@ from pydantic import Field, model_validator
 
 from tasks.common.params import Section
 
-Range = tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
+Positive = Annotated[float, Field(gt=0)]
+Range = tuple[Positive, Positive]
 Number = Annotated[int, Field(ge=0)]
+Pattern = Literal["omni", "cardioid", "hypercardioid", "figure_of_eight"]
 
 
 class BySplit(Section):
@@ -18,12 +20,23 @@ class BySplit(Section):
     test: Number
 
 
+class Microphones(Section):
+    """A line of microphones, all of one pattern and aimed the same way, broadside."""
+
+    count: int = Field(ge=1, le=16)
+    pattern: Pattern
+    spacing_m: float = Field(gt=0)
+
+
 class RoomsParams(Section):
     """Section `rooms` of params.yaml; ranges are (lowest, highest) of a uniform draw."""
 
     simulated: BySplit
-    simulator: Literal["pyroomacoustics", "image_sources"]
+    simulator: Literal["image_sources", "pyroomacoustics"]
+    sources: int = Field(ge=1, le=8)
+    microphones: Microphones
     rt60_s: Range
+    rt60_by_octave: tuple[Positive, Positive, Positive, Positive, Positive, Positive, Positive] | None
     length_m: Range
     width_m: Range
     height_m: Range
@@ -41,4 +54,6 @@ class RoomsParams(Section):
         free = [side[0] - 2 * self.wall_m for side in (self.length_m, self.width_m, self.height_m)]
         if min(free) <= 0 or self.distance_m[0] > max(free) / 2:
             raise ValueError("the smallest room has no place for a source and a microphone that far apart and from the walls")
+        if (self.microphones.count - 1) * self.microphones.spacing_m > max(free) / 2:
+            raise ValueError("the smallest room has no place for that many microphones with that spacing")
         return self
