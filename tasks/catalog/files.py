@@ -1,34 +1,89 @@
-"""Files below a corpus' root, in an order that does not hang on the file system."""
+"""Files below a corpus' root: a walk in an order that does not hang on the file system, and paths that may not leave the root."""
 
 import os
-from collections.abc import Iterator
+import stat
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from tasks.catalog.found import Refused
 
 
-def listing(root: Path, suffixes: tuple[str, ...], refused: list[Refused]) -> Iterator[tuple[str, int]]:
-    """(path below `root`, size in bytes) of every file with one of the suffixes, sorted by path.
+class Listed(NamedTuple):
+    """A regular file: its path below the root and what one stat says of it."""
 
-    Hidden files are not part of a corpus. A name that is not UTF-8 cannot be written to a table: it goes to `refused`.
+    path: str
+    size: int
+    mtime_ns: int
+    inode: int
+
+
+def listing(root: Path, suffixes: tuple[str, ...]) -> Iterator[Listed | Refused]:
+    """Every file below `root` with one of the suffixes, or why it is none, ascending by `path.split("/")`; one folder in memory a level.
+
+    Hidden files are not part of a corpus. Links to files are followed where they stay below the root; links to folders are not.
     """
-    found: list[tuple[str, int]] = []
-    for folder, subfolders, names in os.walk(root):
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        for name in names:
-            if name.startswith(".") or not name.lower().endswith(suffixes):
-                continue
-            path = Path(folder, name)
-            relative = path.relative_to(root).as_posix()
-            try:
-                relative.encode()
-            except UnicodeEncodeError:
-                refused.append(Refused(os.fsencode(relative).decode("utf-8", "replace"), "bad_path", "its name is not UTF-8"))
-                continue
-            found.append((relative, path.stat().st_size if path.exists() else 0))
-    yield from sorted(found)
+    inside = os.path.realpath(root)
+    levels = [_sorted(inside, "")]
+    while levels:
+        one = next(levels[-1], None)
+        if one is None:
+            levels.pop()
+            continue
+        if isinstance(one, Refused):
+            yield one
+            continue
+        prefix, item = one
+        path = prefix + item.name
+        if item.is_dir(follow_symlinks=False):
+            levels.append(_sorted(item.path, f"{path}/"))
+        elif item.is_symlink() and item.is_dir():
+            yield Refused(_shown(path), "bad_path", "a link to a folder is not followed")
+        elif path.lower().endswith(suffixes):
+            yield _located(inside, path) if item.is_symlink() else _described(path, item.stat)
+
+
+def locate(root: Path, path: str) -> Listed | Refused:
+    """The file that a manifest names by its path below `root`, or why it may not be used."""
+    return _located(os.path.realpath(root), path) if below(path) else Refused(_shown(path), "bad_path", "leaves the folder")
 
 
 def below(path: str) -> bool:
     """Whether a path that a table names is relative and stays below its root."""
-    return path not in ("", ".") and not path.startswith("/") and ".." not in PurePosixPath(path).parts and "\x00" not in path
+    parts = PurePosixPath(path).parts
+    return len(parts) > 0 and parts[0][0] != "/" and ".." not in parts and "\x00" not in path
+
+
+def _sorted(folder: str, prefix: str) -> Iterator["tuple[str, os.DirEntry[str]] | Refused"]:
+    try:
+        with os.scandir(folder) as found:
+            items = sorted((item for item in found if not item.name.startswith(".")), key=lambda item: item.name)
+    except OSError as error:
+        yield Refused(_shown(prefix.rstrip("/") or "."), "unreadable", f"a folder that cannot be listed: {error.strerror}")
+        return
+    yield from ((prefix, item) for item in items)
+
+
+def _located(inside: str, path: str) -> Listed | Refused:
+    target = os.path.realpath(f"{inside}/{path}")
+    if os.path.commonpath([inside, target]) != inside:
+        return Refused(_shown(path), "bad_path", "a link that leaves the folder")
+    return _described(path, Path(target).stat)
+
+
+def _described(path: str, status_of: Callable[[], os.stat_result]) -> Listed | Refused:
+    try:
+        path.encode()
+        status = status_of()
+    except UnicodeEncodeError:
+        return Refused(_shown(path), "bad_path", "its name is not UTF-8")
+    except OSError as error:
+        return Refused(path, "bad_path", f"no such file: {error.strerror}")
+    if not stat.S_ISREG(status.st_mode):
+        return Refused(path, "bad_path", "not a regular file")
+    return Listed(path, status.st_size, status.st_mtime_ns, status.st_ino)
+
+
+def _shown(path: str) -> str:
+    """A path that can be written to a table."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -1,43 +1,48 @@
 """A catalog entry (catalogs/<kind>/<name>.yaml) and the section `catalog` of params.yaml, strict."""
 
 import difflib
-import re
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from tasks.catalog.compose import GAP_S, LEAD_S, MAX_S
+from tasks.catalog.entry_keys import Expected, Questions, Table, Transcript, compiled, spdx
 from tasks.common.errors import UserError
 from tasks.common.params import Section, read_yaml, validate
 
 CATALOGS = Path("catalogs")
-Kind = Literal["speech", "noise", "rooms"]
+Kind = Literal["speech", "noise", "rooms", "questions"]
 SplitName = Literal["train", "validation", "test"]
-KINDS: tuple[Kind, ...] = ("speech", "noise", "rooms")
+KINDS: tuple[Kind, ...] = ("speech", "noise", "rooms", "questions")
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 
 
 class CatalogParams(Section):
-    """The corpora of a build, by kind, and the speakers kept for test where that differs from the entry's own."""
+    """The corpora of a build, by kind; the speakers kept for test where that differs from the entry's own; what may be used.
+
+    `allow_licences` names SPDX licences; empty allows all. `max_quarantine_share` is the share of damaged recordings that stops the build.
+    """
 
     speech: list[str]
     noise: list[str]
     rooms: list[str]
+    questions: list[str] = Field(default_factory=list)
     holdout_speakers: dict[str, list[str]] = Field(default_factory=dict)
+    allow_licences: list[str] = Field(default_factory=list)
+    max_quarantine_share: float = Field(default=0.2, ge=0.0, le=1.0)
 
-
-class Table(Section):
-    """A CSV file below the entry's root: one row a recording."""
-
-    path: str
-    file: str = "file"
+    @field_validator("allow_licences")
+    @classmethod
+    def _spdx(cls, value: list[str]) -> list[str]:
+        return [spdx(name) for name in value]
 
 
 class Split(Section):
     """Which recordings train, validate and test: by the values of one field, so that no value lies in two splits.
 
-    `test` is a list of values or a share of them, ranked by hash; `validation` likewise among those that are left,
+    `test` is a list of values or a share, drawn by each value's own hash among the values that no list names; `validation` likewise,
     by `validation_field` where it is given. Field `position` cuts each file into contiguous blocks instead.
     """
 
@@ -57,6 +62,8 @@ class Split(Section):
     def _blocks(self) -> "Split":
         if self.field == "position" and not (isinstance(self.test, float) and isinstance(self.validation, float)):
             raise ValueError("a split by position takes shares, not lists")
+        if self.validation_field is None and sum(share for share in (self.test, self.validation) if isinstance(share, float)) >= 1.0:
+            raise ValueError("the shares of test and validation leave nothing to train on")
         return self
 
 
@@ -79,15 +86,24 @@ class Compose(Section):
 
 
 class Entry(Section):
-    """One corpus. `pattern` matches paths below `root`; its named groups, the table's columns and the metadata of
-    Parquet rows are the fields that `text`, `speaker`, `noise_type`, `labels` and `split` name."""
+    """One corpus. `pattern` matches paths below `root`; its named groups, the columns of tables and manifests and the metadata of
+    Parquet rows are the fields that `text`, `speaker`, `noise_type`, `licence_field`, `labels` and `split` name.
+
+    Files that match `skip` are no part of the corpus. `strip` is what absolute paths of a published manifest begin with.
+    """
 
     corpus: str
     kind: Kind
-    layout: Literal["folder", "table", "parquet", "sofa"]
+    layout: Literal["folder", "table", "kaldi", "lhotse", "huggingface", "parquet", "sofa"]
     root: str
-    pattern: str
+    pattern: str = ".+"
+    skip: str | None = None
     table: Table | None = None
+    manifests: list[str] = Field(default_factory=list)
+    strip: str = ""
+    audio: str | None = None
+    transcript: Transcript | None = None
+    questions: Questions | None = None
     labels: dict[str, dict[str, str]] = Field(default_factory=dict)
     unit: Literal["word", "utterance"] | None = None
     text: str | None = None
@@ -99,16 +115,17 @@ class Entry(Section):
     duration_s: tuple[float, float]
     licence: str
     licences: dict[str, str] = Field(default_factory=dict)
+    licence_field: str | None = None
     source: str
     citation: str
+    expected: Expected | None = None
+    fetch: str = ""
 
-    @field_validator("pattern")
+    @field_validator("pattern", "skip")
     @classmethod
-    def _compiles(cls, value: str) -> str:
-        try:
-            re.compile(value)
-        except re.error as error:
-            raise ValueError(f"not a regular expression: {error}") from None
+    def _compiles(cls, value: str | None) -> str | None:
+        if value is not None:
+            compiled(value)
         return value
 
     @field_validator("root")
@@ -117,6 +134,13 @@ class Entry(Section):
         parts = PurePosixPath(value).parts
         if value.startswith("/") or ".." in parts or parts[:1] == ("data",):
             raise ValueError("a folder below the corpora folder, written without '..', and not named data")
+        return value
+
+    @field_validator("licence", "licences")
+    @classmethod
+    def _spdx(cls, value: str | dict[str, str]) -> str | dict[str, str]:
+        for name in value.values() if isinstance(value, dict) else [value]:
+            spdx(name)
         return value
 
     @model_validator(mode="after")
@@ -129,9 +153,35 @@ class Entry(Section):
             raise ValueError("'compose' is for a corpus of single words ('unit: word')")
         if (self.layout == "table") != (self.table is not None):
             raise ValueError("'table' and 'layout: table' go together")
-        if self.segment_s is not None and (self.kind != "noise" or self.layout not in ("folder", "table")):
+        if (self.layout in ("kaldi", "lhotse")) != bool(self.manifests):
+            raise ValueError("'manifests' and 'layout: kaldi' or 'lhotse' go together")
+        if (self.kind == "questions") != (self.questions is not None):
+            raise ValueError("'questions' and 'kind: questions' go together")
+        if self.questions is not None and self.layout not in ("table", "huggingface"):
+            raise ValueError("questions are columns: of 'layout: table' or 'huggingface'")
+        if self.transcript is not None and self.layout not in ("folder", "table"):
+            raise ValueError("'transcript' is for sound files: 'layout: folder' or 'table'")
+        if self.segment_s is not None and (self.kind != "noise" or self.layout not in ("folder", "table") or (self.table and self.table.start)):
             raise ValueError("'segment_s' cuts noise recordings in files")
+        if self.licence_field in self.labels:
+            for name in self.labels[self.licence_field].values():
+                spdx(name)
         return self
+
+    def label(self, fields: Mapping[str, str], field: str) -> str:
+        """A field's value, translated by `labels` where it has some; "" where there is none."""
+        value = fields.get(field, "")
+        return self.labels[field].get(value, "") if field in self.labels else value.strip()
+
+    def licence_of(self, fields: Mapping[str, str], path: str) -> str:
+        """SPDX name of a recording's licence: of its file, of its field, or the corpus'; "" where the field has none that is known."""
+        if self.licence_field is None:
+            return self.licences.get(PurePosixPath(path).stem, self.licence)
+        name = self.label(fields, self.licence_field)
+        try:
+            return spdx(name)
+        except ValueError:
+            return ""
 
 
 def read_entry(kind: Kind, name: str) -> Entry:

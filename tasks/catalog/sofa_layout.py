@@ -6,8 +6,14 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from tasks.catalog import folder_layout
 from tasks.catalog.found import BadFileError, Found, Recording, Refused
 from tasks.catalog.params import Entry
+
+
+def find(entry: Entry, root: Path) -> Iterator[Found | Refused]:
+    """The SOFA files whose path matches the pattern."""
+    return folder_layout.find(entry, root, (".sofa",))
 
 
 def read(entry: Entry, root: Path, found: Found) -> Iterator[Recording | Refused]:

@@ -1,11 +1,10 @@
 """Sound files read to their end: whole, or as stretches of a long recording; and whether they are what they claim to be."""
 
 import os
+import stat
 import struct
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
 import soundfile as sf
 
 from tasks.catalog.found import BadFileError, Samples
@@ -16,54 +15,80 @@ BLOCK = 1 << 18
 
 
 def open_sound(path: Path) -> sf.SoundFile:
-    """The file, opened; raises BadFileError with the reason `bad_path`, `empty`, `unreadable` or `truncated`."""
-    if not path.is_file():
-        raise BadFileError("bad_path", "no such file" if not path.exists() else "not a regular file")
+    """The file, opened once; raises BadFileError with the reason `bad_path`, `empty`, `unreadable` or `truncated`."""
     try:
-        if path.stat().st_size == 0:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe without a writer would block
+    except OSError as error:
+        raise BadFileError("unreadable" if isinstance(error, PermissionError) else "bad_path", str(error.strerror)) from None
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise BadFileError("bad_path", "not a regular file")
+        if status.st_size == 0:
             raise BadFileError("empty", "0 bytes")
-        missing = missing_bytes(path)
+        missing = missing_bytes(descriptor, status.st_size)
         if missing:
             raise BadFileError("truncated", missing)
-        sound = sf.SoundFile(path)
-    except (sf.LibsndfileError, OSError) as error:
-        raise BadFileError("unreadable", str(getattr(error, "error_string", error))) from None
+    except OSError as error:
+        os.close(descriptor)
+        raise BadFileError("unreadable", str(error.strerror)) from None
+    except BadFileError:
+        os.close(descriptor)
+        raise
+    try:
+        sound = sf.SoundFile(descriptor)  # closes it, whether it can be opened or not
+    except sf.LibsndfileError as error:
+        raise BadFileError("unreadable", str(error.error_string)) from None
     if sound.frames == 0:
+        sound.close()
         raise BadFileError("empty", "0 frames")
     return sound
 
 
-def read_stretches(path: Path, stretches: Sequence[tuple[int, int]]) -> Iterator[Samples]:
-    """Samples (frames, channels) float32 of ascending (start, end) frame ranges, read forwards, one in memory at a time.
+class SoundReader:
+    """An open sound file that gives any stretch of it, the same samples whatever was read before."""
 
-    Compressed formats are decoded from the start, because a seek in them is not exact everywhere. Raises BadFileError
-    where the file does not decode that far.
-    """
-    with open_sound(path) as sound:
-        for start, end in stretches:
-            try:
-                if sound.format in SEEKABLE:
-                    sound.seek(start)
-                while sound.tell() < start:
-                    if len(sound.read(min(BLOCK, start - sound.tell()), dtype="float32")) == 0:
-                        break
-                samples = sound.read(end - start, dtype="float32", always_2d=True)
-            except (sf.LibsndfileError, RuntimeError) as error:
-                raise BadFileError("unreadable", str(getattr(error, "error_string", error))) from None
-            if len(samples) < end - start:
-                raise BadFileError("truncated", f"decodes to {start + len(samples)} of {end} frames")
-            yield np.ascontiguousarray(samples)
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.sound = open_sound(path)
+        self.frames, self.rate = int(self.sound.frames), int(self.sound.samplerate)
+
+    def __enter__(self) -> "SoundReader":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.sound.close()
+
+    def read(self, start: int, end: int) -> Samples:
+        """(frames, channels) float32 of a frame range; raises BadFileError where the file does not decode that far.
+
+        Compressed formats are decoded from the start: a seek in them is not exact, and even one to the start of an MP3 changes its samples.
+        """
+        try:
+            if self.sound.format in SEEKABLE:
+                if start != self.sound.tell():
+                    self.sound.seek(start)
+            elif start < self.sound.tell():
+                self.sound.close()
+                self.sound = open_sound(self.path)
+            while (ahead := start - self.sound.tell()) > 0:
+                if len(self.sound.read(min(BLOCK, ahead), dtype="float32")) == 0:
+                    break
+            samples: Samples = self.sound.read(end - start, dtype="float32", always_2d=True)
+        except (sf.LibsndfileError, RuntimeError) as error:
+            raise BadFileError("unreadable", str(getattr(error, "error_string", error))) from None
+        if len(samples) < end - start:
+            raise BadFileError("truncated", f"decodes to {start + len(samples)} of {end} frames")
+        return samples
 
 
-def missing_bytes(path: Path) -> str:
-    """What a file's own header says is missing at its end, or "": libsndfile opens a truncated file without an error."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        head = file.read(12)
-        if head[:4] in (b"RIFF", b"RIFX", b"FORM") and head[8:12] in (b"WAVE", b"AIFF", b"AIFC"):
-            return _missing_chunk(file.fileno(), head, size)
-        if head[:4] == b"OggS":
-            return _missing_page(file.fileno(), size)
+def missing_bytes(descriptor: int, size: int) -> str:
+    """What an open file's own header says is missing at its end, or "": libsndfile opens a truncated file without an error."""
+    head = os.pread(descriptor, 12, 0)
+    if head[:4] in (b"RIFF", b"RIFX", b"FORM") and head[8:12] in (b"WAVE", b"AIFF", b"AIFC"):
+        return _missing_chunk(descriptor, head, size)
+    if head[:4] == b"OggS":
+        return _missing_page(descriptor, size)
     return ""
 
 

@@ -1,8 +1,10 @@
 """Utterances composed of a corpus' single words: which words, by whom, how many; written as shards, one a speaker and split."""
 
+import functools
 import hashlib
 import json
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,24 +12,28 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tasks.catalog import memo
+from tasks.catalog import index
 from tasks.catalog.audio import load_clips
 from tasks.catalog.compose import compose
 from tasks.catalog.found import clip_id_of
+from tasks.catalog.owed import together
 from tasks.catalog.params import SPLITS, Compose, Entry
+from tasks.common import audio
 from tasks.common.audio import RATE, decode, encode_flac, rms_dbfs
 from tasks.common.seeds import content_id, file_sha256, rng_of
-from tasks.common.tables import AUDIO, write_parquet
+from tasks.common.tables import AUDIO, prune, write_parquet
 
 FOLDER = Path("data/catalog/utterances")
 SCHEMA = pa.schema([("clip_id", pa.string()), ("audio", AUDIO), ("sampling_rate", pa.int32())])
+COLUMNS = ("clip_id", "path", "sampling_rate", "duration_s", "licence", "split", "speaker", "text")  # of the words
 
 
 @dataclass(frozen=True)
 class UtterancesJob:
-    """`count` utterances of one speaker in one split, of the words in `rows`."""
+    """`count` utterances of one speaker of a corpus in one split, of the words in `rows`."""
 
     path: Path
+    corpus: str
     rule: Compose
     split: str
     speaker: str
@@ -35,14 +41,15 @@ class UtterancesJob:
     rows: tuple[dict[str, Any], ...]
 
 
-def jobs_of(entry: Entry, rows: list[dict[str, Any]]) -> list[UtterancesJob]:
-    """The utterances of each split shared out evenly among its speakers."""
+def jobs_of(entry: Entry, words: Iterable[pa.Table]) -> list[UtterancesJob]:
+    """The utterances of each split shared out evenly among its speakers; `words` are pieces of the catalog with COLUMNS."""
     assert entry.compose is not None
     by_split: dict[str, dict[str, list[dict[str, Any]]]] = {split: defaultdict(list) for split in SPLITS}
     longest = entry.compose.max_s - entry.compose.lead_s[1]
-    for row in rows:
-        if row["duration_s"] < longest:  # a longer word fits into no utterance
-            by_split[row["split"]][row["speaker"]].append(row)
+    for piece in words:
+        for row in piece.to_pylist():
+            if row["duration_s"] < longest:  # a longer word fits into no utterance
+                by_split[row["split"]][row["speaker"]].append(row)
     jobs: list[UtterancesJob] = []
     for split in SPLITS:
         speakers = by_split[split]
@@ -50,34 +57,60 @@ def jobs_of(entry: Entry, rows: list[dict[str, Any]]) -> list[UtterancesJob]:
             total = entry.compose.utterances.get(split, 0)
             count = total * (rank + 1) // len(speakers) - total * rank // len(speakers)
             path = FOLDER / f"{entry.corpus}-{split}-{content_id(speaker)[:8]}.parquet"
-            columns = ("clip_id", "path", "sampling_rate", "corpus", "licence", "text")
-            words = sorted(({key: row[key] for key in columns} for row in speakers[speaker]), key=lambda row: str(row["clip_id"]))
-            jobs.append(UtterancesJob(path, entry.compose, split, speaker, count, tuple(words)))
+            rows = tuple(sorted(speakers[speaker], key=lambda row: str(row["clip_id"])))
+            jobs.append(UtterancesJob(path, entry.corpus, entry.compose, split, speaker, count, rows))
     return jobs
 
 
-def memo_name(job: UtterancesJob) -> str:
-    """Where the rows of a job's shard are kept for the next run."""
-    return memo.name_of(job.rows[0]["corpus"], [job.path.name, job.rule.model_dump(mode="json"), job.split, job.speaker, job.count, job.rows])
+@functools.cache
+def _revision() -> str:
+    """Of the code that composes and reads."""
+    code = [Path(__file__), *(Path(__file__).with_name(f"{name}.py") for name in ("compose", "audio", "found", "sound_files")), Path(audio.__file__)]
+    return content_id([file_sha256(path) for path in code])
+
+
+def _name(job: UtterancesJob) -> str:
+    """Under what a job's rows are kept: all that decides them. The words' paths and licences decide no sample."""
+    words = [[row["clip_id"], row["text"]] for row in job.rows]
+    return content_id([_revision(), job.path.name, job.corpus, job.rule.model_dump(mode="json"), job.split, job.speaker, job.count, words])
 
 
 def recall(job: UtterancesJob) -> list[dict[str, Any]] | None:
     """The rows of an earlier run, if it wrote this very shard and the shard is still there; else None."""
-    kept = memo.recall(memo_name(job))
-    if kept is None or not job.path.is_file() or file_sha256(job.path) != kept["sha256"]:
+    if not job.path.is_file():
+        return None
+    with index.opened("speech", job.corpus) as db:
+        found = db.execute("SELECT kept FROM utterances WHERE name = ?", [_name(job)]).fetchone()
+    kept = json.loads(found[0]) if found else None
+    if kept is None or file_sha256(job.path) != kept["sha256"]:
         return None
     rows: list[dict[str, Any]] = kept["rows"]
     return rows
 
 
+def under_licence(job: UtterancesJob, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of a job with the licences of its words, as they are now."""
+    licence = together({row["licence"] for row in job.rows})
+    return [{**row, "licence": licence} for row in rows]
+
+
+def prune_kept(jobs: list[UtterancesJob]) -> None:
+    """Delete the shards that no job makes, and what is kept of them."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    prune(FOLDER, {job.path.name for job in jobs})
+    for corpus in sorted({job.corpus for job in jobs}):
+        names = [_name(job) for job in jobs if job.corpus == corpus]
+        with index.opened("speech", corpus) as db:
+            db.execute("DELETE FROM utterances WHERE name NOT IN (SELECT value FROM json_each(?))", [json.dumps(names)])
+
+
 def write_utterances(job: UtterancesJob) -> list[dict[str, Any]]:
-    """Write a speaker's shard; returns the catalog rows of its utterances."""
+    """Write a speaker's shard; returns the catalog rows of its utterances, without their licence."""
     waves = load_clips(job.rows)
     takes: dict[str, list[str]] = defaultdict(list)
     for row in job.rows:
         takes[row["text"]].append(row["clip_id"])
-    licence = " AND ".join(sorted({row["licence"] for row in job.rows}))
-    corpus = job.rows[0]["corpus"]
+    corpus = job.corpus
     shard: list[dict[str, Any]] = []
     rows: list[dict[str, Any]] = []
     spoken: Counter[str] = Counter()
@@ -104,7 +137,6 @@ def write_utterances(job: UtterancesJob) -> list[dict[str, Any]]:
                 "duration_s": len(wave) / RATE,
                 "channels": 1,
                 "rms_dbfs": round(rms_dbfs(wave), 3),
-                "licence": licence,
                 "split": job.split,
                 "speaker": job.speaker,
                 "text": " ".join(texts),
@@ -112,7 +144,9 @@ def write_utterances(job: UtterancesJob) -> list[dict[str, Any]]:
             }
         )
     write_parquet(job.path, shard, SCHEMA)
-    memo.keep(memo_name(job), {"sha256": file_sha256(job.path), "rows": rows})
+    with index.opened("speech", corpus) as db:
+        kept = json.dumps({"sha256": file_sha256(job.path), "rows": rows}, ensure_ascii=False)
+        db.execute("INSERT OR REPLACE INTO utterances (name, kept) VALUES (?, ?)", [_name(job), kept])
     return rows
 
 

@@ -56,8 +56,22 @@ def counts_table(rows: Sequence[Row]) -> str:
     return table(["split", "noise", *(f"{level:g} dB" for level in levels)], lines)
 
 
-def card(plan: Plan, kept: Sequence[Row], excluded: Sequence[Row]) -> str:
-    """README.md of the dataset. Rows need split, stage, task, noise_type, snr_db, licences, reason and the shares' columns."""
+def owed_table(rows: Sequence[Row], corpora: Sequence[Row]) -> str:
+    """The corpora whose speech, noise or rooms are heard in some question, with their licences, whom to cite, and in how many."""
+    counts = Counter(corpus for row in rows for corpus in row["corpora"])
+    lines = [
+        [corpus["corpus"], ", ".join(corpus["licences"]), corpus["citation"].replace("|", "\\|"), corpus["source"], counts[corpus["corpus"]]]
+        for corpus in corpora
+        if counts[corpus["corpus"]]
+    ]
+    return table(["corpus", "licences", "cite", "source", "questions"], lines)
+
+
+def card(plan: Plan, kept: Sequence[Row], excluded: Sequence[Row], corpora: Sequence[Row]) -> str:
+    """README.md of the dataset.
+
+    Rows need split, stage, task, noise_type, snr_db, licences, corpora, reason and the shares' columns; `corpora` is data/catalog/corpora.parquet.
+    """
     splits = Counter(row["split"] for row in kept)
     tasks = Counter((row["split"], row["task"]) for row in kept)
     licences = Counter(licence for row in kept for licence in row["licences"])
@@ -91,6 +105,11 @@ Each one is a row of `excluded.parquet`.
 {table(["licence", "questions"], sorted(licences.items()))}
 
 A row's `licences` lists those of its speech, noise and room; use of the row has to meet all of them.
+
+## Owed to
+{owed_table(kept, corpora)}
+
+Questions that a corpus is heard in: as speech, noise, voices behind it, or room. Simulated rooms belong to no corpus.
 
 ## Loading
 ```python

@@ -11,39 +11,21 @@ from tasks.curriculum.params import Plan
 from tasks.items.prompt import prompt_text
 
 ITEMS = Path("data/items.parquet")
-ROOMS = Path("data/rooms")
 
 # `reason` says why a question is not in the dataset. Background items have no reference, so no gate applies to them.
 _ROWS = """
-WITH mixtures AS (
-    SELECT mixture_id, clip_id, noise_ids, room_id, sampling_rate, filename AS shard
-    FROM read_parquet('data/mixtures/*.parquet', filename = true)
-),
-owed AS (
-    SELECT mixture_id, list_sort(list(DISTINCT licence)) AS licences
-    FROM (
-        SELECT mixture_id, licence FROM mixtures JOIN 'data/catalog/speech.parquet' USING (clip_id)
-        UNION ALL
-        SELECT mixture_id, licence
-        FROM (SELECT mixture_id, unnest(noise_ids) AS clip_id FROM mixtures) JOIN 'data/catalog/noise.parquet' USING (clip_id)
-        UNION ALL
-        SELECT mixture_id, licence FROM mixtures JOIN rooms USING (room_id)
-    )
-    GROUP BY mixture_id
-)
 SELECT d.mixture_id, d.item_id, m.clip_id, s.stage, d.split, i.task, d.noise_type, d.snr_db, i.prompt, i.options, i.answer,
        r.text AS reference_text, r.token_ids AS reference_token_ids, r.token_logprobs AS reference_token_logprobs,
        r.correct AS reference_correct, p.text AS pseudo_gt_text, p.token_ids AS pseudo_gt_token_ids,
-       d.kl_to_clean, d.student_correct, d.agrees_with_clean, owed.licences, m.sampling_rate, m.shard,
+       d.kl_to_clean, d.student_correct, d.agrees_with_clean, m.licences, m.corpora, m.sampling_rate, 'data/mixtures/' || m.shard AS shard,
        CASE
            WHEN d.refused IS NOT NULL THEN d.refused
            WHEN d.split = 'train' AND s.stage IS NULL THEN 'no_stage'
            WHEN $teacher_gate AND d.split = 'train' AND r.correct = false THEN 'teacher_wrong'
        END AS reason
 FROM 'data/difficulty.parquet' d
-JOIN mixtures m USING (mixture_id)
+JOIN 'data/mixtures_manifest.parquet' m USING (mixture_id)
 JOIN items i USING (item_id)
-JOIN owed USING (mixture_id)
 LEFT JOIN 'data/references/*.parquet' r USING (item_id)
 LEFT JOIN 'data/pseudo_gt/*.parquet' p USING (item_id)
 LEFT JOIN stages s ON d.snr_db >= s.low AND d.snr_db < s.high
@@ -57,9 +39,6 @@ def joined(plan: Plan) -> pa.Table:
     Raises UserError where the output of an earlier stage is missing.
     """
     connection = duckdb.connect()
-    # A project may have no rooms, and an empty folder is an error to SQL.
-    rooms = read_rows(ROOMS, ["room_id", "licence"]) if any(ROOMS.glob("*.parquet")) else []
-    connection.register("rooms", pa.Table.from_pylist(rooms, schema=pa.schema({"room_id": pa.string(), "licence": pa.string()})))
     items = [
         {**item, "prompt": prompt_text(item["question"], item["options"])}
         for item in read_rows(ITEMS, ["item_id", "task", "question", "options", "answer"])

@@ -9,15 +9,16 @@ import pyarrow.compute as pc
 
 from tasks.common.cli import Counts
 from tasks.common.params import load
-from tasks.common.tables import prune, write_parquet, write_text
+from tasks.common.tables import prune, read_rows, write_parquet, write_text
 from tasks.curriculum.card import card, stage_file
 from tasks.curriculum.dataset import write_dataset
 from tasks.curriculum.join import joined
 from tasks.curriculum.params import CurriculumParams, read_plan
 
 CURRICULUM = Path("data/curriculum")
+CORPORA = Path("data/catalog/corpora.parquet")
 EXCLUDED = ["mixture_id", "item_id", "split", "reason"]
-_CARD = ["split", "stage", "task", "noise_type", "snr_db", "licences", "reason", "reference_correct", "student_correct"]
+_CARD = ["split", "stage", "task", "noise_type", "snr_db", "licences", "corpora", "reason", "reference_correct", "student_correct"]
 log = logging.getLogger("dinproof")
 
 
@@ -43,7 +44,8 @@ def run() -> Counts:
         if not part.num_rows:
             log.warning("curriculum: %s is empty", name)
     write_parquet(CURRICULUM / "excluded.parquet", excluded.select(EXCLUDED), row_group=65536)
-    write_text(CURRICULUM / "README.md", card(plan, kept.select(_CARD).to_pylist(), excluded.select(_CARD).to_pylist()))
+    text = card(plan, kept.select(_CARD).to_pylist(), excluded.select(_CARD).to_pylist(), read_rows(CORPORA))
+    write_text(CURRICULUM / "README.md", text)
     for folder in ("train", "heldout"):
         prune(CURRICULUM / folder, {Path(name).name for name in files})
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.common.seeds import content_id, keys_of, rng_of, top
-from tasks.items.pairs import BACKGROUND
+from tasks.items.pairs import BACKGROUND, QUESTION
 from tasks.items.params import Questions
 from tasks.items.prompt import text_only
 
@@ -76,12 +76,16 @@ class Corpus:
 def item(row: Mapping[str, Any], task: str, question: str, options: Sequence[str], answer: str, transcript: str) -> dict[str, Any]:
     """A row of items.parquet; the options are shuffled by the item's own seed."""
     order = rng_of("items", "order", row["clip_id"], task, question, sorted(options)).permutation(len(options))
-    shuffled = [sorted(options)[index] for index in order]
+    return item_in_order(row, task, question, [sorted(options)[index] for index in order], answer, transcript)
+
+
+def item_in_order(row: Mapping[str, Any], task: str, question: str, options: Sequence[str], answer: str, transcript: str) -> dict[str, Any]:
+    """A row of items.parquet with the options as they stand."""
     return {
-        "item_id": content_id([row["clip_id"], task, question, shuffled, answer]),
+        "item_id": content_id([row["clip_id"], task, question, list(options), answer]),
         "clip_id": row["clip_id"],
         "question": question,
-        "options": shuffled,
+        "options": list(options),
         "answer": answer,
         "task": task,
         "transcript": transcript,
@@ -169,3 +173,24 @@ def background_item(row: Mapping[str, Any], own: Pool, every: Pool, questions: Q
     for pool in (own, every):
         options += pool.draw(count - len(options), options, "items", BACKGROUND, row["clip_id"])
     return item(row, BACKGROUND, questions.background, options, options[0], "") if len(options) > 1 else None
+
+
+def question_task(published: str) -> str:
+    """The task of a question that a corpus asks: `question/<its task>`, or `question`."""
+    return f"{QUESTION}/{published}" if published else QUESTION
+
+
+def question_items(row: Mapping[str, Any], asked: Sequence[Mapping[str, Any]], answers: Mapping[str, Pool], count: int) -> list[dict[str, Any]]:
+    """Items of the questions that a corpus asks of a clip.
+
+    Published options keep their order, so that results compare with published ones. A question without options gets the answers of other
+    questions of its task (`answers`), `count` in all with its own; without any, it is no item.
+    """
+    items = []
+    for question in asked:
+        task, answer, transcript = question_task(question["task"]), question["answer"], row["text"] or ""
+        if question["options"]:
+            items.append(item_in_order(row, task, question["question"], question["options"], answer, transcript))
+        elif others := answers[question["task"]].draw(count - 1, [answer], "items", QUESTION, row["clip_id"], question["question"]):
+            items.append(item(row, task, question["question"], [answer, *others], answer, transcript))
+    return items

@@ -2,7 +2,8 @@
 
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import soundfile as sf
 import yaml
 
 from tasks.catalog.stage import run
+from tasks.common.cli import Counts
 from tasks.common.fanout import FanOut, in_process
 from tasks.common.tables import read_rows
 
@@ -72,7 +74,7 @@ class Project:
 
     def use(self, **catalog: Any) -> None:
         """Write the section `catalog` of the parameters."""
-        section = {"speech": [], "noise": [], "rooms": []} | catalog
+        section = {"speech": [], "noise": [], "rooms": [], "max_quarantine_share": 1.0} | catalog
         (self.root / "params.yaml").write_text(yaml.safe_dump({"profile": "tiny", "corpora": str(self.corpora), "catalog": section}))
 
     def entry(self, base: dict[str, Any], **changes: Any) -> None:
@@ -96,9 +98,9 @@ class Project:
                     self.write(f"digits/{digit}_{speaker}_{take}.wav", as_wav(sound(100 * digit + 10 * rank + take)))
         self.entry(DIGITS)
 
-    def build(self, fan_out: FanOut = in_process) -> None:
+    def build(self, fan_out: FanOut = in_process) -> Counts:
         """Run the stage."""
-        run(fan_out=fan_out)
+        return run(fan_out=fan_out)
 
     def rows(self, table: str) -> list[dict[str, Any]]:
         """Rows of a table of data/catalog."""
@@ -109,7 +111,7 @@ class Project:
         return {row["path"]: row["reason"] for row in self.rows("quarantine")}
 
     def snapshot(self) -> dict[str, bytes]:
-        """Every file the stage made, but for the memo."""
+        """Every file the stage made."""
         folder = self.root / "data/catalog"
         return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*.parquet"))}
 
@@ -126,14 +128,14 @@ Listing = Callable[[bool], None]
 @pytest.fixture
 def listing_order(monkeypatch: pytest.MonkeyPatch) -> Listing:
     """After the call, folders are listed by name, backwards if asked."""
-    walk = os.walk
+    scandir = os.scandir
 
     def use(backwards: bool) -> None:
-        def ordered(top: Any) -> Any:
-            for folder, subfolders, names in walk(top):
-                subfolders.sort(reverse=backwards)
-                yield folder, subfolders, sorted(names, reverse=backwards)
+        @contextmanager
+        def ordered(folder: Any) -> Iterator[list[Any]]:
+            with scandir(folder) as found:
+                yield sorted(found, key=lambda item: item.name, reverse=backwards)
 
-        monkeypatch.setattr(os, "walk", ordered)
+        monkeypatch.setattr(os, "scandir", ordered)
 
     return use

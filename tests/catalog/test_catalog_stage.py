@@ -34,7 +34,7 @@ def test_splits_labels_and_licences(full: Project) -> None:
     assert {row["split"] for row in words if row["speaker"] == "cyd"} == {"test"}
     takes = {row["clip_id"]: json.loads(row["metadata"])["take"] for row in words}
     validating = {takes[row["clip_id"]] for row in words if row["split"] == "validation"}
-    assert len(validating) == 1
+    assert 1 <= len(validating) <= 2  # a quarter of four takes, each drawn by its own hash
     assert all((takes[row["clip_id"]] in validating) == (row["split"] == "validation") for row in words if row["speaker"] != "cyd")
     noise = full.rows("noise")
     assert {row["noise_type"]: row["licence"] for row in noise} == {"rain": "CC-BY-4.0", "hum": "CC0-1.0"}
@@ -77,7 +77,7 @@ def test_utterances_hold_the_words_they_name_where_they_name_them(full: Project)
 
 def test_workers_listing_order_and_a_second_run_change_no_byte(full: Project, listing_order: Listing, monkeypatch: pytest.MonkeyPatch) -> None:
     first = full.snapshot()
-    assert len(first) == 4 + 5  # ann and bob in train and validation, cyd in test
+    assert len(first) == 5 + 5  # ann and bob in train and validation, cyd in test
     full.build()
     assert full.snapshot() == first
     shutil.rmtree("data")
@@ -126,28 +126,10 @@ def test_clip_id_names_samples_and_rate() -> None:
     assert clip_id_of(samples[:, 0], 8000) == clip_id_of(samples[:, :1], 8000)
 
 
-def test_an_unchanged_corpus_is_not_scanned_again(full: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tasks.catalog.stage import run
-    from tasks.common.fanout import in_process
-
-    full.write("din/wind.wav", as_wav(sound(3, 4.0), 8000))
-    counts = run(fan_out=in_process)
-    assert counts.reused == {"scans": 1, "utterances": 24}  # the digits; the noise was scanned again
-    assert len({row["noise_type"] for row in full.rows("noise")}) == 3
-    changed = full.corpora / "digits/0_ann_0.wav"
-    changed.write_bytes(as_wav(sound(999)))
-    counts = run(fan_out=in_process)
-    assert counts.reused["scans"] == 1 and 12 <= counts.reused["utterances"] < 24
-    next(full.root.glob("data/catalog/utterances/*.parquet")).unlink()
-    before = full.rows("speech")
-    run(fan_out=in_process)
-    assert full.rows("speech") == before and len(load_clips(before)) == len(before)
-
-
 def test_a_corpus_that_leaves_the_build_leaves_no_shards(full: Project) -> None:
     full.use(noise=["din"])
     full.build()
-    assert set(full.snapshot()) == {"speech.parquet", "noise.parquet", "rooms.parquet", "quarantine.parquet"}
+    assert set(full.snapshot()) == {"speech.parquet", "noise.parquet", "rooms.parquet", "quarantine.parquet", "corpora.parquet"}
     assert full.rows("speech") == []
 
 

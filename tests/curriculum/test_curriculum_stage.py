@@ -145,11 +145,23 @@ def test_the_card_counts_what_is_there(project: Path) -> None:
     assert "| licence of room |" in text
 
 
-def test_a_project_without_rooms(project: Path) -> None:
-    shutil.rmtree("data/rooms")
-    before = len(rows_of("train"))
+def test_the_card_says_what_is_owed_to_whom(project: Path) -> None:
+    text = (stage.CURRICULUM / "README.md").read_text()
+    rows = rows_of("train", "heldout")
+    assert f"| some speech | CC0-1.0, MIT | Some \\| body | https://example.org | {len(rows)} |" in text
+    assert f"| some noise | CC0-1.0, MIT | Some \\| body | https://example.org | {len(rows)} |" in text
+    assert "unused" not in text  # nothing of it is heard
+
+
+def test_a_changed_licence_changes_the_rows_and_the_card(project: Path) -> None:
+    manifest = read_rows(Path("data/mixtures_manifest.parquet"))
+    write_parquet(Path("data/mixtures_manifest.parquet"), [row | {"licences": ["CC-BY-4.0"]} for row in manifest], teacher_side.MANIFEST)
+    before = [{**row, "licences": None} for row in rows_of("train", "heldout")]
     stage.run()
-    assert len(rows_of("train")) == before
+    after = rows_of("train", "heldout")
+    assert {tuple(row["licences"]) for row in after} == {("CC-BY-4.0",)}
+    assert [{**row, "licences": None} for row in after] == before
+    assert f"| CC-BY-4.0 | {len(after)} |" in (stage.CURRICULUM / "README.md").read_text()
 
 
 def test_a_missing_stage_is_named(project: Path) -> None:
