@@ -8,7 +8,7 @@ export DO_NOT_TRACK := 1
 export DVC_NO_ANALYTICS := 1
 INSTALLED := $(VENV)/.installed
 
-.PHONY: curriculum test lint serve setup clean
+.PHONY: curriculum test lint bench serve setup clean
 
 # The build prints a line and a bar a stage; Prefect's own log lines stay in its database, warnings apart.
 curriculum: export PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL := WARNING
@@ -16,13 +16,17 @@ curriculum: setup
 	@$(if $(PROFILE)$(CORPORA),python -m tasks.common.params $(if $(PROFILE),--profile "$(PROFILE)") $(if $(CORPORA),--corpora "$(CORPORA)"),true)
 	@python -m flows.build_curriculum
 
-test: setup lint
+test: setup lint $(VENV)/.vllm
 	@python -m pytest
 
 lint: setup
 	@ruff check .
 	@ruff format --check .
 	@mypy
+
+# Side by side with peers; ONLY="mixing rooms" runs some.
+bench: setup $(VENV)/.bench $(VENV)/.vllm
+	@python -m bench $(ONLY)
 
 serve: setup
 	@python -m flows.serve
@@ -36,6 +40,19 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@"$(PYTHON)" -m venv $(VENV)
 	@python -m pip install --quiet --disable-pip-version-check --upgrade pip
 	@python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	@python -m tasks.common.environment
+	@touch $@
+
+# What only the measurements need is installed for them.
+$(VENV)/.bench: $(INSTALLED)
+	@python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[bench]"
+	@touch $@
+
+# The engine tests run the real vLLM, which only they need. What it brings as CUDA builds breaks imports beside a CPU torch.
+$(VENV)/.vllm: $(INSTALLED)
+	@echo "adding vLLM for the tests (a few minutes, once)"
+	@python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev,vllm]"
+	@python -m pip uninstall --quiet --disable-pip-version-check --yes torchvision torchcodec triton
 	@python -m tasks.common.environment
 	@touch $@
 

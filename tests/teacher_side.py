@@ -45,6 +45,9 @@ MIXTURES = pa.schema(
     }
 )
 ROOMS = pa.schema([("room_id", pa.string()), ("licence", pa.string())])
+LISTS = pa.list_(STRINGS)
+MANIFEST = pa.schema([*(field for field in MIXTURES if field.name != "audio"), ("shard", STRINGS), ("licences", LISTS), ("corpora", LISTS)])
+CORPORA = pa.schema([*((name, STRINGS) for name in ("corpus", "source", "citation")), ("licences", LISTS)])
 
 
 def clip(kind: str, split: str, number: int, seconds: float) -> tuple[dict[str, Any], Wave]:
@@ -54,7 +57,16 @@ def clip(kind: str, split: str, number: int, seconds: float) -> tuple[dict[str, 
     row: dict[str, Any] = dict.fromkeys(SPEECH.names)
     name = f"{kind}/{split}-{number}.flac"
     clip_id = content_id([kind, split, number])
-    row |= {"clip_id": clip_id, "kind": "utterance", "path": name, "sampling_rate": RATE, "duration_s": seconds, "channels": 1, "split": split}
+    row |= {
+        "clip_id": clip_id,
+        "corpus": f"some {kind}",
+        "kind": "utterance",
+        "path": name,
+        "sampling_rate": RATE,
+        "duration_s": seconds,
+        "channels": 1,
+        "split": split,
+    }
     row |= {"licence": f"licence of {kind} {number}", "text": f"{WORDS[number]} {WORDS[number + 1]}", "metadata": "{}", "noise_type": f"type{number}"}
     return row, wave
 
@@ -80,6 +92,13 @@ def mixture(speech: dict[str, Any], noise: dict[str, Any] | None, snr_db: float 
         "audio": {"bytes": encode_flac(audio), "path": f"{content_id(fields)}.flac"},
         "sampling_rate": RATE,
     }
+
+
+def listed(row: dict[str, Any], shard: str, clips: list[dict[str, Any]]) -> dict[str, Any]:
+    """A mixture's row of the manifest."""
+    used = [clip for clip in clips if clip["clip_id"] in (row["clip_id"], *row["noise_ids"])]
+    licences = {clip["licence"] for clip in used} | ({"licence of room"} if row["room_id"] else set())
+    return row | {"shard": f"{shard}.parquet", "licences": sorted(licences), "corpora": sorted({clip["corpus"] for clip in used})}
 
 
 def write_model(folder: Path) -> None:
@@ -130,6 +149,11 @@ def build(root: Path) -> None:
     write_parquet(data / "items.parquet", items, ITEMS)
     for name, rows in mixtures.items():
         write_parquet(data / "mixtures" / f"{name}.parquet", rows, MIXTURES)
+    write_parquet(
+        data / "mixtures_manifest.parquet", [listed(row, name, speech + noise) for name, rows in mixtures.items() for row in rows], MANIFEST
+    )
+    cited = {"source": "https://example.org", "citation": "Some | body", "licences": ["CC0-1.0", "MIT"]}
+    write_parquet(data / "catalog/corpora.parquet", [{"corpus": name, **cited} for name in ("some noise", "some speech", "unused")], CORPORA)
     write_model(root / "models/backbone")
 
 

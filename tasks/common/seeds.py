@@ -62,9 +62,13 @@ def keys_of(values: Sequence[str]) -> NDArray[np.uint64]:
 
 
 def scramble(keys: NDArray[np.uint64], *parts: Any) -> NDArray[np.uint64]:
-    """(n,) fresh uniform 64-bit numbers, each decided by its key and `parts` alone (the finaliser of splitmix64)."""
-    mixed = keys ^ np.uint64(seed_of(*parts))
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    """(n,) fresh uniform 64-bit numbers, each decided by its key and `parts` alone."""
+    return finalise(keys ^ np.uint64(seed_of(*parts)))
+
+
+def finalise(keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """The finaliser of splitmix64 (Steele et al. 2014): 64-bit numbers of any shape, each bit hanging on every bit of its key."""
+    mixed = (keys ^ (keys >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return mixed ^ (mixed >> np.uint64(31))
 

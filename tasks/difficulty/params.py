@@ -7,7 +7,7 @@ from pydantic import Field, field_validator
 
 from tasks.common.params import Section
 
-Task = Literal["first", "last", "count", "present", "conflict", "background"]
+Task = Literal["first", "last", "count", "present", "conflict", "background", "question"]
 
 
 class DifficultyParams(Section):

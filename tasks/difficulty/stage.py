@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tasks.common.cli import Counts
 from tasks.common.errors import UserError
@@ -24,7 +25,7 @@ ITEMS = Path("data/items.parquet")
 MIXTURES = Path("data/mixtures")
 REFERENCES = Path("data/references")
 DIFFICULTY = Path("data/difficulty.parquet")
-NOISY = ("noise", "reverb+noise")
+NOISY = pc.field("snr_db").is_valid()
 SCHEMA = pa.schema(
     [
         ("mixture_id", pa.string()),
@@ -79,8 +80,8 @@ def _questions(params: DifficultyParams, revision: str) -> tuple[dict[str, Path]
     shards: dict[str, Path] = {}
     mixtures: list[Row] = []
     for path in sorted(MIXTURES.glob("*.parquet")):
-        columns = ["mixture_id", "clip_id", "noise_ids", "noise_type", "snr_db", "split", "corruption"]
-        found = read_rows(path, columns, [("corruption", "in", NOISY)])
+        columns = ["mixture_id", "clip_id", "noise_ids", "noise_type", "snr_db", "split"]
+        found = read_rows(path, columns, NOISY)
         shards |= {row["mixture_id"]: path for row in found}
         mixtures += found
     if not mixtures:

@@ -1,6 +1,6 @@
 """Every figure of the evaluation, as a query over the answers.
 
-Definitions (EchoDistill, arXiv 2605.23954, section on metrics), over the core tasks first, last, count and present:
+Definitions (EchoDistill, arXiv 2605.23954, section on metrics), over the core tasks first, last, count, present and a corpus' own questions:
 
 - `acc_clean`, `acc_noisy`: share of answers equal to the truth; an answer that names no option is wrong.
 - `noisy`: share of noisy answers equal to the un-adapted model's answer to the same item on clean audio, where that parses.
@@ -34,7 +34,7 @@ Float = NDArray[np.float64]
 # One row an answer, with what the same item got on clean audio from this model and from the un-adapted one.
 _PAIRED = f"""
 CREATE VIEW paired AS
-SELECT a.*, a.task IN {CORE} AS core,
+SELECT a.*, split_part(a.task, '/', 1) IN {CORE} AS core,
        CASE WHEN base.answer IS NOT NULL THEN coalesce(a.answer = base.answer, false) END AS agrees_base,
        CASE WHEN a.answer IS NOT NULL AND own.answer IS NOT NULL THEN a.answer = own.answer END AS agrees_own
 FROM answers a

@@ -7,7 +7,7 @@ from pydantic import Field, field_validator
 from tasks.common.params import Section
 
 BASE = "base"
-CORE = ("first", "last", "count", "present")
+CORE = ("first", "last", "count", "present", "question")  # the first part of a task: `question/sound` is a corpus' own question
 
 
 class EvaluateParams(Section):

@@ -17,7 +17,6 @@ from tasks.items.pairs import pair
 from tasks.items.prompt import prompt_text
 
 Row = Mapping[str, Any]
-NOISY = ("noise", "reverb+noise")
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ def plan(mixtures: Sequence[Row], items: Sequence[Row], texts: Mapping[str, str]
         texts: what each speech clip says.
         params: how many questions.
     """
-    noisy = [dict(row) for row in mixtures if row["corruption"] in NOISY]
+    noisy = [dict(row) for row in mixtures if row["snr_db"] is not None]
     item_of = {item["item_id"]: item for item in items}
     mixture_of = {row["mixture_id"]: row for row in noisy}
     clean_of = {row["clip_id"]: row for row in mixtures if row["corruption"] == "clean"}
@@ -85,7 +84,7 @@ def plan(mixtures: Sequence[Row], items: Sequence[Row], texts: Mapping[str, str]
     about_speech = {item["item_id"]: item for _, item in asked if item["task"] != "background"}
     questions += [_question("clean", clean_of[item["clip_id"]], item, item["clip_id"]) for item in about_speech.values()]
 
-    core = [item_id for item_id, item in about_speech.items() if item["task"] in CORE]
+    core = [item_id for item_id, item in about_speech.items() if item["task"].partition("/")[0] in CORE]
     for item_id in choose_many(core, params.control_items, "control"):
         item = item_of[item_id]
         questions.append(_question("silence", clean_of[item["clip_id"]], item, item["clip_id"]))

@@ -1,6 +1,6 @@
 """Parameters of the mix stage."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -19,15 +19,17 @@ class PerNoise(Section):
 
 
 class MixParams(Section):
-    """Section `mix` of params.yaml."""
+    """Section `mix` of params.yaml; `corruptions` names the file that says how mixtures are corrupted beyond noise and rooms."""
 
     snr_db: tuple[Annotated[float, Field(ge=-40, le=60)], ...] = Field(min_length=1)
     per_noise: PerNoise
     noise_reverb_share: Share
     speech_reverb_share: Share
+    corruptions: str
     level_dbfs: tuple[float, float]
     peak: float = Field(gt=0, le=1)
-    buckets: int = Field(ge=1, le=4096)
+    shard_mixtures: int = Field(ge=1)
+    device: Literal["cpu", "cuda"]
 
     @model_validator(mode="after")
     def _levels(self) -> "MixParams":

@@ -1,126 +1,118 @@
-"""The plan: which speech, room, SNR and level go into each mixture. Pure, and decided by content alone.
+"""The plan: which speech, room, noises, SNR, corruptions and level go into each mixture. Pure, and decided by content alone.
 
 A noisy mixture belongs to its noise clip, which draws everything from its own id: adding, removing or replacing a noise clip
-changes its own rows and no other. Rows without noise belong to their speech clip, so every clip is covered.
-Draws are rendezvous hashes and scrambled ids, done a noise clip at a time, so a plan of a million rows takes seconds.
+changes rows that hold it and no other. Rows without a noise clip belong to their speech clip, so every clip is covered.
+Draws are rendezvous hashes, consistent hashes and scrambled ids (`tasks.mix.drafts`), so a million rows take well under a minute.
 """
 
+import hashlib
+import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+import pyarrow as pa
 
-from tasks.common.seeds import content_id, scramble, top
+from tasks.mix.chains import Chains
+from tasks.mix.drafts import BATCH, Draft, Split, finished, noise_drafts, speech_drafts
 from tasks.mix.params import MixParams
+from tasks.mix.pools import unit
 
-RECIPE = 1  # raise it when the same recipe would render other samples
+RECIPE = 2  # raise it when the same recipe would render other samples
+STRINGS = pa.list_(pa.string())
+PLAN = pa.schema(
+    [
+        *((name, pa.string()) for name in ("mixture_id", "owner", "kind", "split", "clip_id")),
+        *((name, STRINGS) for name in ("noise_ids", "voice_ids")),
+        *((name, pa.string()) for name in ("noise_type", "room_id")),
+        ("snr_db", pa.float64()),
+        *((name, pa.string()) for name in ("corruption", "recipe_hash", "recipe")),
+    ]
+)
 Row = dict[str, Any]
-Keys = NDArray[np.uint64]
+Rows = Any  # a pa.Table, or a sequence of mappings
 
 
-def id_keys(ids: Iterable[str]) -> Keys:
-    """(n,) ids of 16 hex digits as the numbers they are."""
-    return np.array([int(name, 16) for name in ids], dtype=np.uint64)
+def _rows(table: Rows, names: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+    """Tuples of some columns, None where there is no such column, in the order of the first of them."""
+    if isinstance(table, pa.Table):
+        columns = [table[name].to_pylist() if name in table.column_names else [None] * len(table) for name in names]
+        return iter(sorted(zip(*columns, strict=True), key=lambda row: row[0]))
+    return iter(sorted((tuple(row.get(name) for name in names) for row in table), key=lambda row: row[0]))
 
 
-def unit(keys: Keys, *parts: Any) -> NDArray[np.float64]:
-    """(n,) uniform numbers in [0, 1), each decided by its key and `parts`."""
-    return np.asarray((scramble(keys, *parts) >> np.uint64(11)).astype(np.float64) * 2.0**-53)
+def splits_of(noise: Rows, speech: Rows, rooms: Rows) -> dict[str, Split]:
+    """Utterances, speakers, rooms and noise clips by split; a clip of no known speaker is a speaker of its own."""
+    found: dict[str, Split] = {}
+    grouped: dict[str, tuple[dict[str, str], list[str], list[tuple[str, str | None]]]] = defaultdict(lambda: ({}, [], []))
+    for clip, split, corpus, speaker in _rows(speech, ["clip_id", "split", "corpus", "speaker"]):
+        grouped[split][0][clip] = clip if speaker is None else f"{corpus}/{speaker}"
+    for room, split in _rows(rooms, ["room_id", "split"]):
+        grouped[split][1].append(room)
+    for clip, split, kind in _rows(noise, ["clip_id", "split", "noise_type"]):
+        grouped[split][2].append((clip, kind))
+    for split, (speakers, places, noises) in sorted(grouped.items()):
+        found[split] = Split(list(speakers), list(speakers.values()), places, noises)
+    return found
 
 
-def by_split(rows: Iterable[Mapping[str, Any]], key: str) -> dict[str, list[str]]:
-    """Ids by split, in order."""
-    found: dict[str, list[str]] = defaultdict(list)
-    for row in rows:
-        found[row["split"]].append(row[key])
-    return {split: sorted(set(ids)) for split, ids in found.items()}
+def corruption_of(recipe: Row) -> str:
+    """What is done to the speech, in order, e.g. `reverb+noise+mp3` or `babble`; `clean` where nothing is."""
+    added = recipe["source"]["name"] if "source" in recipe else "noise" if recipe.get("noises") else None
+    parts = ["reverb" if recipe.get("room") else None, added, recipe.get("envelope", {}).get("name")]
+    return "+".join(part for part in [*parts, *(step["name"] for step in recipe.get("effects", []))] if part) or "clean"
 
 
-def rooms_of(keys: Keys, rooms: Sequence[str], share: float, owner: str) -> list[str | None]:
-    """A room for `share` of the keys, by rendezvous hashing, so a new room moves only the picks it wins; None for the rest."""
-    if not rooms or share == 0:
-        return [None] * len(keys)
-    inside = unit(keys, "mix", owner, "reverb") < share
-    scores = np.stack([scramble(keys, "mix", owner, "room", room) for room in rooms])
-    best = scores.argmax(axis=0)
-    return [rooms[index] if heard else None for index, heard in zip(best, inside, strict=True)]
+def batch_of(drafts: Iterable[Draft], kind: str, split: str, device: str) -> pa.RecordBatch:
+    """Drafts as rows of the plan. The recipe decides every sample of the mixture, so its hash is both identity and version."""
+    columns: dict[str, list[Any]] = {name: [] for name in PLAN.names}
+    version = f"mixture {RECIPE}{'' if device == 'cpu' else f' {device}'} "
+    for draft in drafts:
+        recipe = {name: value for name, value in draft.recipe.items() if value not in (None, [])}
+        text = json.dumps(recipe, sort_keys=True)
+        digest = hashlib.sha256((version + text).encode()).hexdigest()[:16]
+        values = (
+            *(digest, draft.owner, kind, split, recipe["speech"], recipe.get("noises", []), recipe.get("voices", [])),
+            *(draft.noise_type, recipe.get("room"), recipe.get("snr_db"), corruption_of(recipe), digest, text),
+        )
+        for column, value in zip(columns.values(), values, strict=True):
+            column.append(value)
+    return pa.RecordBatch.from_pydict(columns, schema=PLAN)
 
 
-def recipe_row(recipe: Row, split: str, noise_type: str | None) -> Row:
-    """A row of the plan. The recipe decides every sample of the mixture, so its hash is both identity and version."""
-    digest = content_id(["mixture", RECIPE, recipe])
-    corruption = "+".join([*(["reverb"] if recipe["room_id"] else []), *(["noise"] if recipe["noise_ids"] else [])]) or "clean"
-    return {**recipe, "mixture_id": digest, "recipe_hash": digest, "split": split, "noise_type": noise_type, "corruption": corruption}
+def batches(splits: Mapping[str, Split], params: MixParams, chains: Chains) -> Iterator[pa.RecordBatch]:
+    """The plan, some thousand rows at a time: the noise clips of each split in order of ids, then its utterances."""
+    shares = np.cumsum([chain.share for chain in chains.noise])
+    for name, split in splits.items():
+        waiting: list[Draft] = []
+        wanted = getattr(params.per_noise, name)
+        for index, (clip, noise_type) in enumerate(split.noises):
+            waiting += noise_drafts(clip, noise_type, wanted, split, params)
+            if waiting and (len(waiting) >= BATCH or index + 1 == len(split.noises)):
+                chosen = np.searchsorted(shares, unit(np.array([draft.key for draft in waiting], dtype=np.uint64), "chain"), side="right")
+                yield batch_of(finished(waiting, chosen, chains.noise, split), "noise", name, params.device)
+                waiting = []
+        for draft in speech_drafts(split, params, chains):
+            waiting.append(draft)
+            if len(waiting) >= BATCH:
+                yield batch_of(waiting, "speech", name, params.device)
+                waiting = []
+        if waiting:
+            yield batch_of(waiting, "speech", name, params.device)
 
 
-def noise_plan(noise: Mapping[str, Any], speech: Sequence[str], keys: Keys, rooms: Sequence[str], params: MixParams) -> list[Row]:
-    """Mixtures of one noise clip. It goes through its split's speech in an order of its own, again from the start where it needs more."""
-    name, wanted = noise["clip_id"], getattr(params.per_noise, noise["split"])
-    rows: list[Row] = []
-    while speech and len(rows) < wanted:
-        turn = len(rows) // len(speech)
-        order = top(keys, wanted - len(rows), "mix", name, turn)
-        drawn = keys[order]
-        owner = f"{name}/{turn}"
-        levels = sorted(params.snr_db)
-        snr = unit(drawn, "mix", owner, "snr") * len(levels)
-        offsets = unit(drawn, "mix", owner, "offset")
-        low, high = params.level_dbfs
-        dbfs = low + (high - low) * unit(drawn, "mix", owner, "level")
-        places = rooms_of(drawn, rooms, params.noise_reverb_share, owner)
-        for at, index in enumerate(order):
-            recipe = {
-                "clip_id": speech[index],
-                "noise_ids": [name],
-                "room_id": places[at],
-                "snr_db": float(levels[int(snr[at])]),
-                "offset": round(float(offsets[at]), 6),
-                "level_asked_dbfs": round(float(dbfs[at]), 2),
-                "turn": turn,
-                "peak": params.peak,
-            }
-            rows.append(recipe_row(recipe, noise["split"], noise["noise_type"]))
-    return rows
-
-
-def speech_plan(split: str, speech: Sequence[str], rooms: Sequence[str], params: MixParams) -> list[Row]:
-    """Rows without noise: every clip as it is catalogued, and a share of the clips in a room."""
-    keys = id_keys(speech)
-    low, high = params.level_dbfs
-    dbfs = low + (high - low) * unit(keys, "mix", "speech", "level")
-    rows = []
-    for clip, room, level in zip(speech, rooms_of(keys, rooms, params.speech_reverb_share, "speech"), dbfs, strict=True):
-        plain: Row = {"clip_id": clip, "noise_ids": [], "room_id": None, "snr_db": None, "offset": None, "level_asked_dbfs": None}
-        rows.append(recipe_row(plain, split, None))
-        if room:
-            reverberant = {**plain, "room_id": room, "level_asked_dbfs": round(float(level), 2), "peak": params.peak}
-            rows.append(recipe_row(reverberant, split, None))
-    return rows
-
-
-def plan(
-    noise_rows: Sequence[Mapping[str, Any]], speech_rows: Sequence[Mapping[str, Any]], room_rows: Sequence[Mapping[str, Any]], params: MixParams
-) -> list[Row]:
-    """Every mixture to render, in the order of ids, whatever the order of the rows.
+def plan(noise: Rows, speech: Rows, rooms: Rows, params: MixParams, chains: Chains) -> pa.Table:
+    """Every mixture to render, whatever the order of the rows.
 
     Args:
-        noise_rows: `clip_id`, `split`, `noise_type` of every noise clip.
-        speech_rows: `clip_id`, `split` of every utterance.
-        room_rows: `room_id`, `split` of every room.
+        noise: `clip_id`, `split`, `noise_type` of every noise clip, a table or rows; so are the others.
+        speech: `clip_id`, `split` of every utterance; `corpus` and `speaker` where known, so that other voices are other speakers'.
+        rooms: `room_id`, `split` of every room.
         params: what to draw from.
+        chains: corruptions beyond one noise and a room.
 
     Returns:
-        rows with the planned columns of data/mixtures and `offset`, `level_asked_dbfs`; speech, noise and room of a row share its split.
+        rows of `PLAN`. `recipe` is JSON and decides every sample; speech, noises, voices and room of a row share its split.
     """
-    speech, rooms = by_split(speech_rows, "clip_id"), by_split(room_rows, "room_id")
-    keys = {split: id_keys(ids) for split, ids in speech.items()}
-    rows: list[Row] = []
-    for noise in sorted(noise_rows, key=lambda row: str(row["clip_id"])):
-        split = noise["split"]
-        if split in speech:
-            rows += noise_plan(noise, speech[split], keys[split], rooms.get(split, []), params)
-    for split in sorted(speech):
-        rows += speech_plan(split, speech[split], rooms.get(split, []), params)
-    return rows
+    return pa.Table.from_batches(batches(splits_of(noise, speech, rooms), params, chains), schema=PLAN)

@@ -1,143 +1,194 @@
 """Shards of mixtures: named by what is in them, so one that is right is found by its name, and written a row group at a time.
 
-A shard that changes keeps the encoded rows it shares with the earlier shards of its bucket; only new mixtures are rendered.
+The owners of a split and kind lie in a binary tree by the leading bits of their ids; a shard is a branch of at most so many mixtures, so a build
+of any size has shards of one size, and a new clip touches the branch it falls into. A shard that changes keeps the encoded rows of the earlier
+shards of its branch, as Arrow; only new mixtures are rendered.
 """
 
 import hashlib
-import logging
-from collections import defaultdict
+import os
+import sys
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tasks.catalog.audio import load_clips
-from tasks.common.audio import RATE, Wave, encode_flac
-from tasks.common.tables import AUDIO, publish, read_rows, temporary_name
-from tasks.mix.render import mix
+from tasks.common.tables import publish, temporary_name
+from tasks.mix.finish import SCHEMA, Finisher
 
 MIXTURES = Path("data/mixtures")
-ROOMS = Path("data/rooms")
-GROUP = 256  # mixtures in memory at a time, and in a row group
-SCHEMA = pa.schema(
-    [
-        ("mixture_id", pa.string()),
-        ("clip_id", pa.string()),
-        ("noise_ids", pa.list_(pa.string())),
-        ("noise_type", pa.string()),
-        ("room_id", pa.string()),
-        ("snr_db", pa.float64()),
-        ("snr_db_measured", pa.float64()),
-        ("corruption", pa.string()),
-        ("level_dbfs", pa.float64()),
-        ("recipe_hash", pa.string()),
-        ("split", pa.string()),
-        ("audio", AUDIO),
-        ("sampling_rate", pa.int32()),
-    ]
-)
-Row = dict[str, Any]
-log = logging.getLogger("dinproof")
+GROUP = 64  # mixtures in memory at a time, and in a row group
+TEXT = ["owner", "kind", "noise_type", "corruption", "split"]  # few values, many times
+PLAIN = [name for name in SCHEMA.names if name != "audio"]
 
 
 @dataclass(frozen=True)
 class Shard:
-    """A file of mixtures: its rows of the plan, and the catalog rows of the clips they are made of."""
+    """A file of mixtures: its prefix, `<split>-<kind>-<branch>`, and its rows of the plan in their order in the file."""
 
     prefix: str
-    rows: list[Row]
-    clips: dict[str, Row] = field(repr=False)
+    plan: pa.Table = field(repr=False)
+    device: str
 
-    @property
+    @cached_property
     def path(self) -> Path:
-        """`<split>-<kind>-<bucket>-<hash>.parquet`; the hash is that of the recipes inside."""
-        digest = hashlib.sha256("".join(sorted(row["recipe_hash"] for row in self.rows)).encode()).hexdigest()[:16]
+        """`<prefix>-<hash>.parquet`; the hash is that of the recipes inside."""
+        digest = hashlib.sha256("".join(sorted(self.plan["recipe_hash"].to_pylist())).encode()).hexdigest()[:16]
         return MIXTURES / f"{self.prefix}-{digest}.parquet"
 
+    def earlier(self) -> list[Path]:
+        """Files of the same branch, or of one above or below it: they may hold finished rows of this one."""
+        group, _, branch = self.prefix.rpartition("-")
+        named = ((path, path.name.removeprefix(f"{group}-").partition("-")[0]) for path in MIXTURES.glob(f"{group}-*.parquet"))
+        return sorted(path for path, other in named if branch.startswith(other) or other.startswith(branch))
 
-def shards_of(plan: Sequence[Row], clips: dict[str, Row], buckets: int) -> list[Shard]:
-    """The plan in shards: noisy rows by the bucket of their noise clip, the others by that of their speech clip."""
-    grouped: dict[str, list[Row]] = defaultdict(list)
-    for row in plan:
-        kind, owner = ("noise", row["noise_ids"][0]) if row["noise_ids"] else ("speech", row["clip_id"])
-        grouped[f"{row['split']}-{kind}-{int(owner, 16) % buckets:04d}"].append(row)
-    shards = []
-    for prefix, rows in sorted(grouped.items()):
-        rows.sort(key=lambda row: (row["noise_ids"], row["mixture_id"]))
-        used = {clip for row in rows for clip in (row["clip_id"], *row["noise_ids"])}
-        shards.append(Shard(prefix, rows, {clip: clips[clip] for clip in used}))
+    def __reduce__(self) -> tuple[object, tuple[str, bytes, str]]:
+        # A slice pickles the whole table it was cut from; an Arrow stream holds the slice alone.
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, self.plan.schema) as stream:
+            stream.write_table(self.plan)
+        return _shard, (self.prefix, sink.getvalue().to_pybytes(), self.device)
+
+
+def _shard(prefix: str, plan: bytes, device: str) -> Shard:
+    return Shard(prefix, pa.ipc.open_stream(plan).read_all(), device)
+
+
+def branches(owners: Sequence[int], ends: Sequence[int], most: int) -> Iterator[tuple[str, int, int]]:
+    """(branch, first row, end) of every shard, in order.
+
+    Args:
+        owners: ascending 64-bit ids.
+        ends: of the rows of each owner; those of the first start at 0.
+        most: rows of a branch with more than one owner.
+    """
+
+    def grow(branch: str, low: int, high: int) -> Iterator[tuple[str, int, int]]:
+        start = ends[low - 1] if low else 0
+        if high - low <= 1 or ends[high - 1] - start <= most:
+            if high > low:
+                yield branch, start, ends[high - 1]
+            return
+        # Of 64 bits, those of the branch are common to all; the next one parts them.
+        middle = bisect_left(owners, int((branch[1:] + "1").ljust(64, "0"), 2), low, high)
+        yield from grow(branch + "0", low, middle)
+        yield from grow(branch + "1", middle, high)
+
+    return grow("b", 0, len(owners))
+
+
+def shards_of(plan: pa.Table, most: int, device: str) -> list[Shard]:
+    """The plan in shards of at most `most` mixtures, more only where they have one owner; the rows of an owner are together."""
+    ordered = plan.sort_by([(name, "ascending") for name in ("split", "kind", "owner", "mixture_id")])
+    groups = pc.run_end_encode(pc.binary_join_element_wise(ordered["split"], ordered["kind"], "-").combine_chunks())
+    shards, first = [], 0
+    for group, end in zip(groups.values.to_pylist(), groups.run_ends.to_pylist(), strict=True):
+        rows = ordered.slice(first, end - first)
+        owned = pc.run_end_encode(rows["owner"].combine_chunks())
+        owners = [int(owner, 16) for owner in owned.values.to_pylist()]
+        for branch, start, stop in branches(owners, owned.run_ends.to_pylist(), most):
+            shards.append(Shard(f"{group}-{branch}", rows.slice(start, stop - start), device))
+        first = end
     return shards
 
 
 class Earlier:
-    """Rows of the earlier shards of a bucket, found by recipe hash and read a row group at a time."""
+    """Rows of the earlier shards of a branch, found by recipe hash and read a row group at a time."""
 
-    def __init__(self, prefix: str) -> None:
-        self.place: dict[str, tuple[Path, int]] = {}
-        self.open: tuple[tuple[Path, int] | None, dict[str, Row]] = (None, {})
-        for path in sorted(MIXTURES.glob(f"{prefix}-*.parquet")):
-            file = pq.ParquetFile(path)
-            for group in range(file.num_row_groups):
-                for name in file.read_row_group(group, ["recipe_hash"])["recipe_hash"].to_pylist():
-                    self.place[name] = (path, group)
+    def __init__(self, shards: Sequence[Path]) -> None:
+        self.place: dict[str, tuple[Path, int, int]] = {}
+        self.held: tuple[tuple[Path, int] | None, pa.Table | None] = (None, None)
+        for path in shards:
+            with pq.ParquetFile(path) as file:
+                if not file.schema_arrow.equals(SCHEMA):
+                    continue  # written by an earlier version
+                for group in range(file.num_row_groups):
+                    for row, name in enumerate(file.read_row_group(group, ["recipe_hash"])["recipe_hash"].to_pylist()):
+                        self.place[name] = (path, group, row)
 
-    def row(self, recipe_hash: str) -> Row:
-        """The finished row of a recipe that is in `place`."""
-        where = self.place[recipe_hash]
-        if self.open[0] != where:
-            rows = pq.ParquetFile(where[0]).read_row_group(where[1]).to_pylist()
-            self.open = (where, {row["recipe_hash"]: row for row in rows})
-        return self.open[1][recipe_hash]
+    def rows(self, names: list[str]) -> list[pa.Table]:
+        """Finished rows of recipes that are in `place`."""
+        wanted: dict[tuple[Path, int], list[int]] = {}
+        for name in names:
+            path, group, row = self.place[name]
+            wanted.setdefault((path, group), []).append(row)
+        return [self._group(path, group).take(rows) for (path, group), rows in wanted.items()]
 
-
-def rendered(rows: Sequence[Row], clips: dict[str, Row], responses: dict[str, Wave]) -> Iterator[Row]:
-    """Finished rows of a stretch of the plan; one whose speech or noise is silent is left out, and said so."""
-    used = sorted({clip for row in rows for clip in (row["clip_id"], *row["noise_ids"])})
-    waves = load_clips([clips[clip] for clip in used])
-    for row in rows:
-        noise = waves[row["noise_ids"][0]] if row["noise_ids"] else None
-        level = {"level_dbfs": row["level_asked_dbfs"], "peak": row["peak"]} if row["level_asked_dbfs"] is not None else {}
-        placed = {"snr_db": row["snr_db"], "offset": row["offset"]} if noise is not None else {}
-        try:
-            made = mix(waves[row["clip_id"]], noise, responses.get(row["room_id"]), **level, **placed)
-        except ValueError as error:
-            log.warning("mix: %s is left out: %s", " + ".join(clips[clip]["path"] for clip in (row["clip_id"], *row["noise_ids"])), error)
-            continue
-        audio = {"bytes": encode_flac(made.wave), "path": f"{row['mixture_id']}.flac"}
-        measured = {"snr_db_measured": made.snr_db, "level_dbfs": made.level_dbfs, "audio": audio, "sampling_rate": RATE}
-        yield {name: value for name, value in {**row, **measured}.items() if name in SCHEMA.names}
+    def _group(self, path: Path, group: int) -> pa.Table:
+        if self.held[0] != (path, group):
+            with pq.ParquetFile(path) as file:
+                self.held = ((path, group), file.read_row_group(group, use_threads=False))
+        assert self.held[1] is not None
+        return self.held[1]
 
 
-def room_responses(ids: set[str]) -> dict[str, Wave]:
-    """Responses of rooms, by id."""
-    if not ids:
-        return {}
-    rows = read_rows(ROOMS, ["room_id", "rir"], [("room_id", "in", ids)])
-    return {row["room_id"]: np.array(row["rir"], dtype=np.float32) for row in rows}
+@contextmanager
+def writer(path: Path) -> Iterator[pq.ParquetWriter]:
+    """A shard under its temporary name, published when it is complete. FLAC does not compress, so only the other columns are."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_name(path)
+    compression = {**dict.fromkeys(PLAIN, "zstd"), "audio.bytes": "none", "audio.path": "zstd"}
+    for name in ("noise_ids", "voice_ids"):
+        compression[f"{name}.list.element"] = compression.pop(name)
+    with pq.ParquetWriter(temporary, SCHEMA, compression=compression, use_dictionary=TEXT, write_statistics=["mixture_id", "snr_db"]) as file:
+        yield file
+    publish(temporary, path)
 
 
-def write_shard(shard: Shard) -> tuple[int, int]:
-    """Render what is new, keep what is known, publish the file. Returns (rendered, kept)."""
-    earlier = Earlier(shard.prefix)
-    new = [row for row in shard.rows if row["recipe_hash"] not in earlier.place]
-    responses = room_responses({row["room_id"] for row in new if row["room_id"]})
-    final = shard.path
-    final.parent.mkdir(parents=True, exist_ok=True)
-    temporary = temporary_name(final)
-    made = kept = 0
-    with pq.ParquetWriter(temporary, SCHEMA, compression="zstd") as writer:
-        for start in range(0, len(shard.rows), GROUP):
-            group = shard.rows[start : start + GROUP]
-            fresh = {
-                row["recipe_hash"]: row for row in rendered([row for row in group if row["recipe_hash"] not in earlier.place], shard.clips, responses)
-            }
-            known = {row["recipe_hash"]: earlier.row(row["recipe_hash"]) for row in group if row["recipe_hash"] in earlier.place}
-            rows = [{**fresh, **known}[row["recipe_hash"]] for row in group if row["recipe_hash"] in fresh or row["recipe_hash"] in known]
-            writer.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), row_group_size=GROUP)
-            made, kept = made + len(fresh), kept + len(known)
-    publish(temporary, final)
-    return made, kept
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Workers are processes, so the libraries below them keep to one thread each; as it was, afterwards."""
+    before, cores, readers = os.environ.get("OMP_NUM_THREADS"), pa.cpu_count(), pa.io_thread_count()
+    torch = sys.modules.get("torch")
+    threads = torch.get_num_threads() if torch else 0
+    pa.set_cpu_count(1)
+    pa.set_io_thread_count(1)  # every thread has a heap of its own
+    os.environ["OMP_NUM_THREADS"] = "1"  # for torch, which resampling imports late
+    if torch:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        pa.set_cpu_count(cores)
+        pa.set_io_thread_count(readers)
+        if before is None:
+            del os.environ["OMP_NUM_THREADS"]
+        else:
+            os.environ["OMP_NUM_THREADS"] = before
+        if torch:
+            torch.set_num_threads(threads)
+
+
+def write_shard(shard: Shard) -> int:
+    """Render what is new, keep what is known, publish the file. Returns how many mixtures were rendered."""
+    earlier = Earlier(shard.earlier())
+    names = shard.plan["recipe_hash"].to_pylist()
+    new = np.array([name not in earlier.place for name in names], dtype=bool)
+    made = 0
+    with one_thread(), writer(shard.path) as file:
+        finisher = Finisher(shard.plan.filter(pa.array(new)), shard.device)
+        for start in range(0, len(names), GROUP):
+            here = slice(start, start + GROUP)
+            known = [name for name, fresh in zip(names[here], new[here], strict=True) if not fresh]
+            fresh = finisher.rows(shard.plan[here].filter(pa.array(new[here]))) if new[here].any() else SCHEMA.empty_table()
+            rows = pa.concat_tables([*earlier.rows(known), fresh]).combine_chunks()
+            place = {name: at for at, name in enumerate(rows["recipe_hash"].to_pylist())}
+            order = pa.array([place[name] for name in names[here] if name in place], pa.int64())  # one that is silent has no row
+            file.write_table(rows.take(order), row_group_size=GROUP)
+            made += len(fresh)
+    return made
+
+
+def removed(old: Sequence[Path], plan: pa.Table) -> int:
+    """Mixtures of some files that the plan has no more."""
+    if not old:
+        return 0
+    held = pc.unique(pa.concat_tables([pq.read_table(path, columns=["recipe_hash"], partitioning=None) for path in old])["recipe_hash"])
+    return len(held) - int(pc.sum(pc.is_in(held, plan["recipe_hash"].combine_chunks())).as_py() or 0)

@@ -28,7 +28,7 @@ WITH heard AS (
   SELECT mixture_id, item_id, clip_id, noise_type, snr_db, task, target,
          list({{'method': method, 'text': text, 'answer': answer, 'correct': correct}}) AS replies,
          avg((NOT correct)::INT) AS wrong
-  FROM answers WHERE condition = 'noisy' AND task IN {CORE} GROUP BY ALL
+  FROM answers WHERE condition = 'noisy' AND split_part(task, '/', 1) IN {CORE} GROUP BY ALL
 )
 SELECT heard.*, items.question, items.options, items.transcript, clean.mixture_id AS clean_id,
        mixtures.corruption, mixtures.snr_db_measured, base.answer AS clean_answer, base.correct AS clean_correct

@@ -84,7 +84,7 @@ def heat(connection: duckdb.DuckDBPyConnection) -> Rows:
     return rows(
         connection,
         f"SELECT method, noise_type, snr_db, sum(acc * n) / sum(n) AS acc, sum(n)::BIGINT AS n FROM results "
-        f"WHERE snr_db IS NOT NULL AND task IN {CORE} GROUP BY ALL ORDER BY ALL",
+        f"WHERE snr_db IS NOT NULL AND split_part(task, '/', 1) IN {CORE} GROUP BY ALL ORDER BY ALL",
     )
 
 
@@ -98,7 +98,7 @@ def tasks(connection: duckdb.DuckDBPyConnection) -> Rows:
 
 def chance(connection: duckdb.DuckDBPyConnection) -> float:
     """Share of the core questions that guessing gets right."""
-    found = rows(connection, f"SELECT avg(1 / n_options) AS chance FROM answers WHERE condition = 'noisy' AND task IN {CORE}")
+    found = rows(connection, f"SELECT avg(1 / n_options) AS chance FROM answers WHERE condition = 'noisy' AND split_part(task, '/', 1) IN {CORE}")
     return float(found[0]["chance"] or 0.0)
 
 
