@@ -101,9 +101,9 @@ def listed(row: dict[str, Any], shard: str, clips: list[dict[str, Any]]) -> dict
     return row | {"shard": f"{shard}.parquet", "licences": sorted(licences), "corpora": sorted({clip["corpus"] for clip in used})}
 
 
-def write_model(folder: Path) -> None:
+def write_model(folder: Path, window_s: int = 2) -> None:
     """A random model whose logits are spread out, so that it answers differently to different audio."""
-    processor = build_processor([f" {word}" for word in WORDS] + ["first word? options: transcript: <think> </think><answer> </answer>"], 2)
+    processor = build_processor([f" {word}" for word in WORDS] + ["first word? options: transcript: <think> </think><answer> </answer>"], window_s)
     model = build_model(processor, ModelParams())
     with torch.no_grad():
         for name, weight in model.named_parameters():

@@ -1,14 +1,15 @@
 """The interface every engine has: requests in, completions, log-probabilities and distributions out."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from tasks.common.audio import RATE, Wave
 from tasks.common.errors import UserError
+from tasks.common.params import validate
 from tasks.common.seeds import folder_revision
+from tasks.engines.options import EngineOptions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 # Below this the encoders' pooling leaves no audio token at all.
 SHORTEST_S = 0.1
+ENGINES = ("transformers", "vllm", "openai")
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,14 @@ class Request:
 
     prompt: str
     audio: Wave | None = None
+
+
+Schema = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
+
+
+def schema_each(schema: Schema, count: int) -> list[Mapping[str, Any] | None]:
+    """The JSON schema of each of `count` requests."""
+    return [schema] * count if schema is None or isinstance(schema, Mapping) else list(schema)
 
 
 @dataclass(frozen=True)
@@ -41,32 +51,91 @@ class Completion:
     finish_reason: Literal["stop", "length"]
 
 
+@dataclass(frozen=True)
+class TopK:
+    """The k likeliest tokens at each of T places, and what is left over.
+
+    Attributes:
+        ids: (T, k) int64, likeliest first.
+        logprobs: (T, k) float32, at temperature 1.
+        tail: (T,) float32, log(1 - sum p) of all other tokens; -inf where k is the vocabulary.
+    """
+
+    ids: "NDArray[np.int64]"
+    logprobs: "NDArray[np.float32]"
+    tail: "NDArray[np.float32]"
+
+
 class AudioRefusedError(UserError):
     """A request's audio does not fit the model. It is refused before anything is generated, and never cut."""
 
 
+class ContextOverflowError(UserError):
+    """Prompt, audio and response together are longer than the model's context. Refused before anything is generated."""
+
+
+class EngineError(UserError):
+    """Some requests of a call failed for good. The others are done, and their results come with the error.
+
+    Attributes:
+        finished: request number to its result (completions, scores, ...), for every request that has one.
+        failed: request number to the reason it has none.
+    """
+
+    def __init__(self, where: str, finished: Mapping[int, Any], failed: Mapping[int, str]) -> None:
+        self.finished, self.failed = dict(finished), dict(failed)
+        reason = next(iter(self.failed.values()))
+        total = len(self.finished) + len(self.failed)
+        super().__init__(where, f"{reason}; {len(self.failed)} of {total} requests failed", "See the server's log, and run again")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (EngineError, (self.where, self.finished, self.failed))
+
+
 class Generator(Protocol):
-    """An engine with a model loaded. Which requests share a call or a batch changes no token."""
+    """An engine with a model loaded.
+
+    Every method raises AudioRefusedError or ContextOverflowError before anything is computed where a request does not fit, and
+    EngineError, which carries the finished results, where an engine outside this process fails.
+    """
 
     window_s: float
     """Longest audio the model hears, in seconds."""
+    context: int
+    """Longest prompt with its audio and response, in tokens."""
+
+    def refusals(self, requests: Sequence[Request], max_new_tokens: int) -> list[str | None]:
+        """For each request why it cannot be asked (`longer_than_window`, `too_short`, `context_overflow`), or None where it can."""
+        ...
 
     def generate(
-        self, requests: Sequence[Request], *, n: int = 1, temperature: float = 0.0, max_new_tokens: int, seed: int = 0
+        self,
+        requests: Sequence[Request],
+        *,
+        n: int = 1,
+        temperature: float = 0.0,
+        max_new_tokens: int,
+        seed: int = 0,
+        schema: Schema = None,
     ) -> list[list[Completion]]:
         """`n` completions a request; temperature 0 is greedy.
 
         A sample is drawn from the seed, the request's content and its number among the `n`, so it stays the same in any company.
-        Raises AudioRefusedError.
+        `schema` is a JSON schema the text obeys, one for all or one a request: enforced by vLLM and servers, ignored by transformers, so a
+        caller validates anyway. Where it is enforced, `token_logprobs` are those among the tokens the schema allows.
         """
         ...
 
     def score(self, requests: Sequence[Request], token_ids: Sequence[Sequence[int]]) -> "list[NDArray[np.float32]]":
-        """Log-probabilities (T,) of the given response tokens, teacher-forced, at temperature 1. Raises AudioRefusedError."""
+        """Log-probabilities (T,) of the given response tokens, teacher-forced, at temperature 1."""
         ...
 
     def distributions(self, requests: Sequence[Request], token_ids: Sequence[Sequence[int]]) -> "list[torch.Tensor]":
-        """Log-probabilities (T, vocabulary), float32 on the CPU, of every token at each place of the given responses. Raises AudioRefusedError."""
+        """Log-probabilities (T, vocabulary), float32 on the CPU, of every token at each place of the given responses."""
+        ...
+
+    def top_logprobs(self, requests: Sequence[Request], token_ids: Sequence[Sequence[int]], k: int) -> list[TopK]:
+        """The `k` likeliest tokens (all, where the vocabulary has fewer) at each place of the given responses."""
         ...
 
 
@@ -90,19 +159,38 @@ def refuse(requests: Sequence[Request], window_s: float) -> None:
             )
 
 
-def load_generator(engine: str, model_folder: Path) -> Generator:
-    """The engine of that name with the model of a `from_pretrained` folder; raises UserError for an unknown engine or family."""
+def load_generator(engine: str, model_folder: Path, **options: Any) -> Generator:
+    """The engine of that name with the model of a `from_pretrained` folder; `options` are keys of EngineOptions.
+
+    For `openai` the folder needs no weights, only what is in it beside them. Raises UserError for an unknown engine, option or
+    model family, a folder without a processor, a server that does not answer, and an environment without vLLM.
+    """
+    chosen = validate(EngineOptions, options, "engine options")
     if engine == "transformers":
         from tasks.engines.transformers_engine import TransformersGenerator
 
         return TransformersGenerator(model_folder)
-    raise UserError("engine", f"unknown engine '{engine}'", "Choose: transformers")
+    if engine == "vllm":
+        from tasks.engines.vllm_engine import VllmGenerator
+
+        return VllmGenerator(model_folder, chosen)
+    if engine == "openai":
+        from tasks.engines.openai_engine import OpenAIGenerator
+
+        return OpenAIGenerator(model_folder, chosen)
+    raise UserError("engine", f"unknown engine '{engine}'", f"Choose: {', '.join(ENGINES)}")
 
 
-@lru_cache(maxsize=1)
-def shared_generator(engine: str, model_folder: Path, revision: str) -> Generator:
+def shared_generator(engine: str, model_folder: Path, revision: str, **options: Any) -> Generator:
     """`load_generator`, kept in this process while consecutive shards ask for the same model at the same revision."""
-    return load_generator(engine, model_folder)
+    key = (engine, str(model_folder), revision, tuple(sorted(options.items())))
+    if key not in _shared:
+        _shared.clear()  # first: a GPU rarely has room for both
+        _shared[key] = load_generator(engine, model_folder, **options)
+    return _shared[key]
+
+
+_shared: dict[Any, Generator] = {}
 
 
 def model_revision(model_folder: Path) -> str:

@@ -10,14 +10,25 @@ from transformers import AutoProcessor, Qwen2AudioForConditionalGeneration
 from tasks.common.audio import RATE, Wave
 
 END_OF_TURN = "<|im_end|>"
+OTHER_MODALITIES: dict[str, int] = {}  # that vLLM is not to make room for
 
 
 def load(folder: Path, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any]:
     """(model in evaluation mode, processor that pads on the left) of a `from_pretrained` folder."""
-    model = Qwen2AudioForConditionalGeneration.from_pretrained(folder, dtype=dtype).to(device).eval()
+    return Qwen2AudioForConditionalGeneration.from_pretrained(folder, dtype=dtype).to(device).eval(), load_processor(folder)
+
+
+def load_processor(folder: Path) -> Any:
+    """The processor of a `from_pretrained` folder, padding on the left."""
     processor = AutoProcessor.from_pretrained(folder)
     processor.tokenizer.padding_side = "left"
-    return model, processor
+    return processor
+
+
+def audio_id(processor: Any) -> int:
+    """Token that stands for the audio."""
+    token: int = processor.audio_token_id
+    return token
 
 
 def window_s(processor: Any) -> float:
@@ -36,12 +47,6 @@ def audio_tokens(processor: Any, frames: int) -> int:
     """Audio tokens that `frames` samples become: 10 ms features, then two halvings (25 tokens a second)."""
     features = -(-frames // processor.feature_extractor.hop_length)
     return (((features - 1) // 2 + 1) - 2) // 2 + 1
-
-
-def prompt_lengths(processor: Any, texts: Sequence[str], audios: Sequence[Wave | None]) -> list[int]:
-    """Tokens of each chat text once its audio placeholder is expanded."""
-    ids = processor.tokenizer(list(texts))["input_ids"]
-    return [len(row) + (0 if audio is None else audio_tokens(processor, len(audio)) - 1) for row, audio in zip(ids, audios, strict=True)]
 
 
 def inputs(processor: Any, texts: Sequence[str], audios: Sequence[Wave] | None, multiple: int) -> dict[str, torch.Tensor]:

@@ -6,7 +6,6 @@ padded to a length that follows from itself (the next multiple of 16), so its ne
 model computes for it.
 """
 
-import json
 import logging
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -17,15 +16,13 @@ import torch
 from numpy.typing import NDArray
 
 from tasks.common.audio import Wave
-from tasks.common.errors import UserError
-from tasks.common.seeds import content_id, rng_of
-from tasks.engines import qwen2_audio
-from tasks.engines.base import Completion, Request, refuse
+from tasks.common.seeds import rng_of
+from tasks.engines.base import Completion, Request, Schema, TopK
 from tasks.engines.device import place
+from tasks.engines.prompts import Prompts, audio_key
 
 log = logging.getLogger("dinproof")
 
-FAMILIES = {"qwen2_audio": qwen2_audio}
 BATCH = 64
 LENGTH_MULTIPLE = 16
 # Matrix kernels for a few rows round differently from those for many; a smaller batch is filled up with its first row.
@@ -37,36 +34,39 @@ class TransformersGenerator:
 
     def __init__(self, folder: Path) -> None:
         """Load the model; raises UserError where the folder holds none, or one of an unknown family."""
-        config = folder / "config.json"
-        if not config.is_file():
-            raise UserError(str(folder), "no model here (config.json is missing)", "Run the stage that makes it, e.g. python -m tasks.backbone")
-        model_type = json.loads(config.read_text(encoding="utf-8")).get("model_type")
-        if model_type not in FAMILIES:
-            raise UserError(str(config), f"unknown model family '{model_type}'", f"Known: {', '.join(FAMILIES)}")
+        self.prompts = Prompts(folder)
         self.device, dtype, reason = place()
         log.info("%s: %s", folder, reason)
         if self.device.type == "cpu":
             # Parallelism comes from worker processes, and the last bits hang on the thread count.
             torch.set_num_threads(1)
-        self.family = FAMILIES[model_type]
+        self.family = self.prompts.family
         self.model, self.processor = self.family.load(folder, self.device, dtype)
-        self.window_s = self.family.window_s(self.processor)
-        ends = self.model.generation_config.eos_token_id
-        self.end_ids: list[int] = [ends] if isinstance(ends, int) else list(ends or [self.processor.tokenizer.eos_token_id])
+        self.window_s, self.context = self.prompts.window_s, self.prompts.context
+
+    def refusals(self, requests: Sequence[Request], max_new_tokens: int) -> list[str | None]:
+        return self.prompts.refusals(requests, max_new_tokens)
 
     def generate(
-        self, requests: Sequence[Request], *, n: int = 1, temperature: float = 0.0, max_new_tokens: int, seed: int = 0
+        self,
+        requests: Sequence[Request],
+        *,
+        n: int = 1,
+        temperature: float = 0.0,
+        max_new_tokens: int,
+        seed: int = 0,
+        schema: Schema = None,
     ) -> list[list[Completion]]:
-        refuse(requests, self.window_s)
+        lengths = self.prompts.check(requests, [max_new_tokens] * len(requests))
         results: list[list[Completion]] = [[] for _ in requests]
-        for batch, tensors in self._batches(requests, max(SMALLEST_BATCH, BATCH // n)):
+        for batch, tensors in self._batches(requests, lengths, max(SMALLEST_BATCH, BATCH // n)):
             uniforms = None
             if temperature > 0.0:
                 uniforms = np.stack([_uniforms(requests[i], k, seed, max_new_tokens) for i in batch for k in range(n)])
             tokens, logprobs = self._decode(tensors, n, temperature, max_new_tokens, uniforms)
             for row, i in enumerate(batch):
                 rows = slice(row * n, row * n + n)
-                results[i] = [self._completion(*pair) for pair in zip(tokens[rows], logprobs[rows], strict=True)]
+                results[i] = [self.prompts.completion(*pair) for pair in zip(tokens[rows].tolist(), logprobs[rows].tolist(), strict=True)]
         return results
 
     def score(self, requests: Sequence[Request], token_ids: Sequence[Sequence[int]]) -> list[NDArray[np.float32]]:
@@ -82,25 +82,29 @@ class TransformersGenerator:
             results[i] = logprobs
         return results
 
-    def _batches(
-        self, requests: Sequence[Request], size: int, extra: Sequence[int] | None = None
-    ) -> Iterator[tuple[list[int], dict[str, torch.Tensor]]]:
+    def top_logprobs(self, requests: Sequence[Request], token_ids: Sequence[Sequence[int]], k: int) -> list[TopK]:
+        results: dict[int, TopK] = {}
+        for i, logprobs in self._forced(requests, token_ids):
+            ranked, order = logprobs.sort(dim=-1, descending=True, stable=True)
+            tail = ranked[:, k:].logsumexp(-1) if k < ranked.shape[1] else torch.full((len(ranked),), -torch.inf)
+            results[i] = TopK(order[:, :k].numpy(), ranked[:, :k].numpy(), tail.numpy())
+        return [results[i] for i in range(len(requests))]
+
+    def _batches(self, requests: Sequence[Request], lengths: Sequence[int], size: int) -> Iterator[tuple[list[int], dict[str, torch.Tensor]]]:
         """Batches of request numbers with the processor's tensors; requests of one batch share their padded length and all have audio or none.
 
-        `extra` tokens follow a prompt and count towards its length.
+        `lengths` are those of the prompts with what follows them.
         """
-        texts = [self.family.chat_text(self.processor, request.prompt, request.audio is not None) for request in requests]
-        lengths = self.family.prompt_lengths(self.processor, texts, [request.audio for request in requests])
         groups: dict[tuple[bool, int], list[int]] = defaultdict(list)
         for i, length in enumerate(lengths):
-            padded = -(-(length + (extra[i] if extra else 0)) // LENGTH_MULTIPLE)
-            groups[requests[i].audio is not None, padded].append(i)
+            groups[requests[i].audio is not None, -(-length // LENGTH_MULTIPLE)].append(i)
         for (heard, _), members in sorted(groups.items()):
             for start in range(0, len(members), size):
                 batch = members[start : start + size]
                 batch += batch[:1] * (SMALLEST_BATCH - len(batch))
+                texts = [self.prompts.text(requests[i]) for i in batch]
                 audios: list[Wave] = [audio for i in batch if (audio := requests[i].audio) is not None]
-                tensors = self.family.inputs(self.processor, [texts[i] for i in batch], audios if heard else None, LENGTH_MULTIPLE)
+                tensors = self.family.inputs(self.processor, texts, audios if heard else None, LENGTH_MULTIPLE)
                 yield batch, {name: tensor.to(self.device) for name, tensor in tensors.items()}
 
     @torch.inference_mode()
@@ -114,8 +118,8 @@ class TransformersGenerator:
         if n > 1:
             cache.batch_repeat_interleave(n)
             hidden, mask = hidden.repeat_interleave(n, 0), mask.repeat_interleave(n, 0)
-        ends = torch.tensor(self.end_ids, device=self.device)
-        placeholder = torch.tensor([self.model.config.audio_token_id], device=self.device)
+        ends = torch.tensor(self.prompts.end_ids, device=self.device)
+        placeholder = torch.tensor([self.prompts.audio_id], device=self.device)
         finished = torch.zeros(len(mask), dtype=torch.bool, device=self.device)
         tokens, chosen = [], []
         for step in range(max_new_tokens):
@@ -136,23 +140,12 @@ class TransformersGenerator:
             hidden = out.last_hidden_state[:, -1]
         return torch.stack(tokens, 1).cpu().numpy(), torch.stack(chosen, 1).cpu().numpy()
 
-    def _completion(self, tokens: NDArray[np.int64], logprobs: NDArray[np.float32]) -> Completion:
-        ids = tokens.tolist()
-        end = next((place for place, token in enumerate(ids) if token in self.end_ids), None)
-        spoken = ids if end is None else ids[:end]
-        kept = ids if end is None else ids[: end + 1]
-        return Completion(
-            text=self.processor.tokenizer.decode(spoken).strip(),
-            token_ids=kept,
-            token_logprobs=[round(float(value), 4) for value in logprobs[: len(kept)]],
-            finish_reason="length" if end is None else "stop",
-        )
-
     @torch.inference_mode()
     def _forced(self, requests: Sequence[Request], token_ids: Sequence[Sequence[int]]) -> Iterator[tuple[int, torch.Tensor]]:
         """(request number, log-probabilities (T, vocabulary) over every place of its response), in batch order."""
-        refuse(requests, self.window_s)
-        for batch, tensors in self._batches(requests, BATCH, [len(ids) for ids in token_ids]):
+        new = [len(ids) for ids in token_ids]
+        lengths = [length + more for length, more in zip(self.prompts.check(requests, new), new, strict=True)]
+        for batch, tensors in self._batches(requests, lengths, BATCH):
             responses = [torch.tensor(token_ids[i], dtype=torch.long, device=self.device) for i in batch]
             prompts = zip(tensors["input_ids"], tensors["attention_mask"], responses, strict=True)
             rows = [torch.cat([ids[kept.bool()], response]) for ids, kept, response in prompts]
@@ -174,8 +167,7 @@ def _positions(mask: torch.Tensor) -> torch.Tensor:
 
 def _uniforms(request: Request, number: int, seed: int, steps: int) -> NDArray[np.float64]:
     """(steps,) uniform draws that belong to one sample of one request, whatever it is batched with."""
-    audio = None if request.audio is None else content_id(np.ascontiguousarray(request.audio).tobytes())
-    return rng_of("sample", seed, request.prompt, audio, number).random(steps)
+    return rng_of("sample", seed, request.prompt, audio_key(request), number).random(steps)
 
 
 def _draw(logprobs: torch.Tensor, temperature: float, uniform: torch.Tensor) -> torch.Tensor:

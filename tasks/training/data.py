@@ -114,6 +114,7 @@ class Curriculum(Dataset[dict[str, Any]]):
             "response": torch.tensor(row[f"{self.response}_token_ids"]),
             "taught": taught(row),
             "trusted": bool(row["reference_correct"]),
+            "item_id": row["item_id"],
             "options": row["options"],
             "answer": row["answer"],
         }
@@ -145,6 +146,7 @@ def collate(examples: Sequence[dict[str, Any]], pad: int) -> dict[str, Any]:
         "response_mask": pad_sequence([torch.ones_like(ids) for ids in responses], batch_first=True),
         "taught": torch.tensor([example["taught"] for example in examples]),
         "trusted": torch.tensor([example["trusted"] for example in examples]),
+        "item_id": [example["item_id"] for example in examples],
         "options": [example["options"] for example in examples],
         "answer": [example["answer"] for example in examples],
     }

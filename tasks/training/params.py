@@ -46,12 +46,13 @@ class EchoDistillParams(OptimiserParams):
 
 
 class CaadParams(OptimiserParams):
-    """CAAD (arXiv 2606.23052); `weight` is its lambda."""
+    """CAAD (arXiv 2606.23052); `weight` is its lambda. `cached_tokens` has the teacher's k likeliest tokens kept on disk, null runs it live."""
 
     negative: Literal["silence", "drop_audio"]
     alpha: float = Field(ge=0)
     tau: float = Field(gt=0)
     weight: float = Field(ge=0, le=1)
+    cached_tokens: int | None = Field(default=None, gt=0)
 
 
 class TrainingParams(Section):

@@ -62,8 +62,10 @@ def learn(method: str, params: TrainingParams) -> Counts:
     student, processor = family.load(BACKBONE, device, torch.float32)
     teacher, _ = family.load(BACKBONE, device, torch.float32)
     teacher.requires_grad_(False)
-    objective = objective_class(teacher, processor, own)
-    dataset = Curriculum(rows, clean_waves(rows), processor, objective.views, response, order, clean, params.cached_views)
+    objective, waves = objective_class(teacher, processor, own), clean_waves(rows)
+    if method == "caad":
+        objective.remember(rows, waves, BACKBONE)
+    dataset = Curriculum(rows, waves, processor, objective.views, response, order, clean, params.cached_views)
     lines = train(method, student, processor.tokenizer.pad_token_id, dataset, objective, own, params.log_every)
     folder = MODELS / method
     publish(student, processor, folder)

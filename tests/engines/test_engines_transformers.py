@@ -39,7 +39,7 @@ def test_greedy_equals_model_generate_token_for_token(generator: Any, requests_:
 def test_an_end_token_stops_a_response(generator: Any, requests_: list[Request], greedy: list[Completion], monkeypatch: pytest.MonkeyPatch) -> None:
     end = greedy[0].token_ids[3]
     place = greedy[0].token_ids.index(end)
-    monkeypatch.setattr(generator, "end_ids", [*generator.end_ids, end])
+    monkeypatch.setattr(generator.prompts, "end_ids", [*generator.prompts.end_ids, end])
     stopped = flat(generator.generate(requests_, max_new_tokens=STEPS))
     assert stopped[0].finish_reason == "stop"
     assert stopped[0].token_ids == greedy[0].token_ids[: place + 1]
@@ -91,11 +91,23 @@ def test_distributions_are_normalised_and_hold_the_scores(generator: Any, reques
         assert score.tolist() == [float(row[place, token]) for place, token in enumerate(ids)]
 
 
+def test_tables_of_the_likeliest_tokens_come_from_the_distributions(generator: Any, requests_: list[Request], greedy: list[Completion]) -> None:
+    tokens = [completion.token_ids[:4] for completion in greedy[:12]]
+    full = generator.distributions(requests_[:12], tokens)
+    for k in (1, 5, 10_000):
+        for table, row in zip(generator.top_logprobs(requests_[:12], tokens, k), full, strict=True):
+            kept = min(k, row.shape[1])
+            assert table.ids.shape == table.logprobs.shape == (4, kept)
+            assert table.logprobs.tolist() == row.topk(kept).values.tolist()
+            assert table.logprobs.tolist() == row.gather(1, torch.from_numpy(table.ids)).tolist()
+            np.testing.assert_allclose(np.exp(table.logprobs).sum(1) + np.exp(table.tail), 1.0, atol=1e-5)
+
+
 def test_lengths_are_the_processor_s(generator: Any, requests_: list[Request]) -> None:
     for request in requests_:
         text = qwen2_audio.chat_text(generator.processor, request.prompt, request.audio is not None)
         tensors = qwen2_audio.inputs(generator.processor, [text], None if request.audio is None else [request.audio], 1)
-        assert qwen2_audio.prompt_lengths(generator.processor, [text], [request.audio]) == [tensors["input_ids"].shape[1]]
+        assert generator.prompts.lengths([request]) == [tensors["input_ids"].shape[1]]
 
 
 def test_audio_is_heard(generator: Any, requests_: list[Request], greedy: list[Completion]) -> None:
@@ -128,5 +140,5 @@ def test_a_folder_without_a_model_is_the_user_s_mistake(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(UserError, match="unknown model family 'bert'"):
         load_generator("transformers", tmp_path)
-    with pytest.raises(UserError, match="unknown engine 'abacus'"):
+    with pytest.raises(UserError, match=r"unknown engine 'abacus'\. Choose: transformers, vllm, openai"):
         load_generator("abacus", tmp_path)

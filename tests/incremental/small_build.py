@@ -4,6 +4,7 @@ Corpora lie in folders; each utterance's words and each noise's type are in its 
 """
 
 import json
+import math
 import shutil
 import time
 from pathlib import Path
@@ -96,7 +97,7 @@ def write_project(utterance_s: float = 0.4, noise_s: float = 0.8, utterances: in
     write_entry(SPEECH)
     write_entry(NOISE)
     write_params("sounds", CHAINS, shard_mixtures)
-    teacher_side.write_model(Path("models/backbone"))
+    teacher_side.write_model(Path("models/backbone"), math.ceil(utterance_s))
 
 
 def rebuild(*stages: str) -> dict[str, dict[str, Any]]:

@@ -48,7 +48,7 @@ def test_every_item_is_answered_or_left_out_with_a_reason(project: Path) -> None
         assert len(row["token_ids"]) == len(row["token_logprobs"]) > 0
         assert max(row["token_logprobs"]) <= 0.0
         assert row["teacher"].startswith("models/backbone@")
-    assert counts.done == {"references": 12} and counts.reused == {"references": 0}
+    assert counts.done == {"references": 10} and counts.reused == {"references": 0}
 
 
 def test_nothing_is_asked_twice(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,7 +60,7 @@ def test_nothing_is_asked_twice(project: Path, monkeypatch: pytest.MonkeyPatch) 
         return []
 
     counts = stage.run(fan_out=no_work)
-    assert counts.done == {"references": 0} and counts.reused == {"references": 12}
+    assert counts.done == {"references": 0} and counts.reused == {"references": 10}
     assert outputs() == before
 
 
@@ -73,7 +73,7 @@ def test_a_new_item_costs_one_answer_and_equals_a_build_from_nothing(project: Pa
     incremental = outputs()
     shutil.rmtree(stage.REFERENCES)
     stage.EXCLUDED.unlink()
-    assert stage.run(fan_out=in_process).done == {"references": 12}
+    assert stage.run(fan_out=in_process).done == {"references": 10}
     assert outputs() == incremental
 
 
@@ -95,7 +95,7 @@ def test_a_changed_model_asks_again(project: Path) -> None:
     assert stage.run(fan_out=in_process).done == {"references": 0}
     template = project / "models/backbone/chat_template.jinja"
     template.write_text(template.read_text() + " ")
-    assert stage.run(fan_out=in_process).done == {"references": 12}
+    assert stage.run(fan_out=in_process).done == {"references": 10}
 
 
 def test_the_key_names_everything_a_response_depends_on() -> None:

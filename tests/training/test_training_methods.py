@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 import yaml
 from training_material import batch_of, full_logits
 
-from tasks.common.audio import Wave, decode
+from tasks.common.audio import Wave, decode, encode_flac
 from tasks.engines import qwen2_audio as family
 from tasks.items.answers import task_reward
 from tasks.training import echodistill
@@ -161,6 +162,38 @@ def test_caad_without_contrast_is_distillation(
     noisy, clean, ids = decode(row["audio"]["bytes"])[0], waves[row["clip_id"]], row["pseudo_gt_token_ids"]
     kl = mean_kl(distributions(teacher, processor, row, clean, ids), distributions(model, processor, row, noisy, ids))
     assert loss.item() == pytest.approx(kl, rel=1e-6)
+
+
+@pytest.mark.parametrize("negative", ["silence", "drop_audio"])
+def test_a_cached_teacher_teaches_what_the_live_one_does(
+    negative: str,
+    backbone: Path,
+    pair: tuple[Any, Any],
+    teacher: Any,
+    rows: list[Row],
+    waves: dict[str, Wave],
+    caad_params: Callable[..., Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _, processor = pair
+    same = [row | {"audio": {"bytes": encode_flac(waves[row["clip_id"]]), "path": None}} for row in rows]  # so that silence is as long
+    original, _ = family.load(backbone, torch.device("cpu"), torch.float32)
+
+    def loss_of(tokens: int | None) -> float:
+        params = caad_params(negative=negative, cached_tokens=tokens)
+        objective = Caad(original.double(), processor, params)
+        objective.remember(same, waves, backbone)
+        return objective(teacher, batch_of(same, waves, processor, [3, 0, 7], objective.views), 0)[0].item()
+
+    live = loss_of(None)
+    assert Caad(teacher, processor, caad_params(cached_tokens=20)).views == (), "no view is made that nobody reads"
+    errors = [abs(loss_of(tokens) - live) for tokens in (1, 50, 1000)]
+    assert errors[0] > errors[1] > errors[2] and errors[2] < 1e-3 * live
+    assert len(list((tmp_path / "data/.parts/teacher").glob("*.parquet"))) == 3
+    before = {path.name for path in (tmp_path / "data/.parts/teacher").iterdir()}
+    assert abs(loss_of(50) - live) == errors[1] and {path.name for path in (tmp_path / "data/.parts/teacher").iterdir()} == before
 
 
 def test_a_bare_off_in_yaml_is_the_word(echo_params: Callable[..., Any]) -> None:

@@ -65,6 +65,18 @@ def test_two_runs_give_the_same_bytes(method: str, project: Path, backbone: Path
     assert all(0 <= line["acc_noisy"] <= 1 and line["n"] == 4 for line in lines[3:])
 
 
+def test_a_run_on_the_cached_teacher_is_near_the_live_one_and_repeats(project: Path) -> None:
+    def losses(tokens: int | None) -> list[float]:
+        (project / "profiles" / "tiny.yaml").write_text(yaml.safe_dump({"training": {"caad": {"cached_tokens": tokens, "negative": "drop_audio"}}}))
+        stage.run("caad")
+        lines = [json.loads(line) for line in (project / "models/caad/train_log.jsonl").read_text().splitlines()]
+        return [line["kl"] for line in lines if "kl" in line]
+
+    live, cached = losses(None), losses(1000)
+    assert cached == losses(1000) and len(cached) == 3
+    assert cached != live and cached[0] == pytest.approx(live[0], rel=0.02)
+
+
 def test_the_trained_folder_opens_as_the_backbone_does(project: Path, backbone: Path) -> None:
     from safetensors.torch import load_file
 

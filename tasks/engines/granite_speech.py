@@ -1,0 +1,87 @@
+"""What is particular to Granite-Speech (arXiv 2505.08699): a conformer without a padding mask, and a LoRA adapter for audio only."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoProcessor, GraniteSpeechForConditionalGeneration
+from transformers.utils import is_peft_available
+
+from tasks.common.audio import Wave
+from tasks.common.errors import UserError
+from tasks.engines.prompts import expanded
+
+OTHER_MODALITIES: dict[str, int] = {}
+WINDOW_S = 600.0  # the encoder has no window of its own; this is 6,000 tokens, and bounds its memory
+
+__all__ = ["audio_id", "audio_tokens", "chat_text", "hidden_states", "inputs", "load", "load_processor", "window_s"]
+
+
+def load(folder: Path, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any]:
+    """(model in evaluation mode, processor) of a folder; raises UserError where its adapter needs a package that is missing."""
+    if (folder / "adapter_config.json").is_file() and not is_peft_available():
+        raise UserError(str(folder), "this model has a LoRA adapter, and peft is not installed", "pip install peft")
+    return GraniteSpeechForConditionalGeneration.from_pretrained(folder, dtype=dtype).to(device).eval(), load_processor(folder)
+
+
+def load_processor(folder: Path) -> Any:
+    """The processor of a `from_pretrained` folder, padding on the left."""
+    processor = AutoProcessor.from_pretrained(folder)
+    processor.tokenizer.padding_side = "left"
+    return processor
+
+
+def window_s(processor: Any) -> float:
+    """Longest audio in seconds."""
+    return WINDOW_S
+
+
+def audio_id(processor: Any) -> int:
+    """Token that stands for the audio."""
+    token: int = processor.tokenizer.convert_tokens_to_ids(processor.audio_token)
+    return token
+
+
+def audio_tokens(processor: Any, frames: int) -> int:
+    """Audio tokens that `frames` samples become: three for every 15 frames of 20 ms."""
+    count: int = processor.audio_processor._get_num_audio_features([frames])[0]
+    return count
+
+
+def chat_text(processor: Any, prompt: str, audio: bool) -> str:
+    """One user turn, the placeholder before the text as in the model's card, then the opening of the assistant's turn."""
+    turn = [{"role": "user", "content": (processor.audio_token if audio else "") + prompt}]
+    text: str = processor.tokenizer.apply_chat_template(turn, add_generation_prompt=True, tokenize=False)
+    return text
+
+
+def inputs(processor: Any, texts: Sequence[str], audios: Sequence[Wave] | None, multiple: int) -> dict[str, torch.Tensor]:
+    """Tensors of one batch, padded on the left to a multiple of `multiple` tokens; `feature_lengths` (batch,) are frames of each clip."""
+    counts = None if audios is None else [audio_tokens(processor, len(wave)) for wave in audios]
+    batch = expanded(processor.tokenizer, texts, audio_id(processor), counts, multiple)
+    if audios is not None:
+        features = [processor.audio_processor([wave])["input_features"][0] for wave in audios]
+        batch["input_features"] = torch.nn.utils.rnn.pad_sequence(features, batch_first=True)
+        batch["feature_lengths"] = torch.tensor([len(frames) for frames in features])
+    return batch
+
+
+def hidden_states(model: Any, **tensors: Any) -> Any:
+    """The forward pass up to the last hidden states.
+
+    Clips are encoded one by one: without a mask, the padding of a batch would be heard.
+    """
+    ids, features = tensors.pop("input_ids"), tensors.pop("input_features", None)
+    lengths = tensors.pop("feature_lengths", None)
+    if tensors.get("past_key_values") is None and model._hf_peft_config_loaded:
+        (model.enable_adapters if features is not None else model.disable_adapters)()
+    is_audio = ids == model.config.audio_token_id
+    embeddings = model.get_input_embeddings()(ids.masked_fill(is_audio, 0))
+    if features is not None:
+        rows = [
+            model.get_audio_features(row[None, :length].to(embeddings.dtype)).pooler_output[0]
+            for row, length in zip(features, lengths.tolist(), strict=True)
+        ]
+        embeddings = embeddings.masked_scatter(is_audio[..., None], torch.cat(rows).to(embeddings.dtype))
+    return model.model.language_model(inputs_embeds=embeddings, **tensors)

@@ -1,0 +1,37 @@
+"""Options of the engines: what a user may set beside the engine's name, with what each is for."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from tasks.common.params import Section
+
+
+class EngineOptions(Section):
+    """Every key has a default; the transformers engine needs none of them.
+
+    Attributes:
+        url: openai: base address of the server, its version path included.
+        served_model: openai: name of the model there; needed only where the server has several.
+        api_key_env: openai: environment variable that holds the key, where the server wants one.
+        concurrency: openai: requests under way at once; enough to fill a server's batch.
+        timeout_s: openai: longest wait for one response, seconds.
+        retries: openai: further attempts after a passing failure; 0.5 s before the first, twice as long before each next.
+        tensor_parallel: vllm: GPUs that share one copy of the model.
+        data_parallel: vllm: copies of the model, each in a process of its own; a clip's requests go to one of them.
+        gpu_memory_utilization: vllm: share of a GPU's memory for weights and key-value cache.
+        max_model_len: vllm, openai: longest prompt and response in tokens, where it is to be less than the model's.
+        python: vllm: interpreter of another environment that has vLLM, where this one cannot.
+    """
+
+    url: str = "http://127.0.0.1:8000/v1"
+    served_model: str | None = None
+    api_key_env: str = "OPENAI_API_KEY"
+    concurrency: int = Field(default=32, ge=1)
+    timeout_s: float = Field(default=300.0, gt=0)
+    retries: int = Field(default=5, ge=0)
+    tensor_parallel: int = Field(default=1, ge=1)
+    data_parallel: int = Field(default=1, ge=1)
+    gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1)
+    max_model_len: int | None = Field(default=None, ge=1)
+    python: Path | None = None

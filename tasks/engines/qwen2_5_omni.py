@@ -1,0 +1,89 @@
+"""What is particular to Qwen2.5-Omni's thinker (arXiv 2503.20215): the half that hears and answers in text.
+
+Takes the folder of a whole model or of its thinker. The processor here is the tokenizer and the feature extractor: the class of that name
+in transformers also wants torchvision.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoTokenizer, Qwen2_5OmniThinkerForConditionalGeneration, WhisperFeatureExtractor
+
+from tasks.common.audio import RATE, Wave
+from tasks.common.errors import UserError
+from tasks.engines.prompts import expanded
+from tasks.engines.qwen2_audio import audio_tokens, window_s
+
+AUDIO = "<|AUDIO|>"
+OTHER_MODALITIES = {"image": 0, "video": 0}
+
+__all__ = ["audio_id", "audio_tokens", "chat_text", "hidden_states", "inputs", "load", "load_processor", "window_s"]
+
+
+@dataclass(frozen=True)
+class Processor:
+    """Tokenizer, padding on the left, and feature extractor."""
+
+    tokenizer: Any
+    feature_extractor: Any
+
+
+def load(folder: Path, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any]:
+    """(thinker in evaluation mode, processor) of a `from_pretrained` folder."""
+    model = Qwen2_5OmniThinkerForConditionalGeneration.from_pretrained(folder, dtype=dtype).to(device).eval()
+    return model, load_processor(folder)
+
+
+def load_processor(folder: Path) -> Processor:
+    """Raises UserError where the folder holds no chat template."""
+    tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
+    if tokenizer.chat_template is None:
+        path = folder / "chat_template.json"  # where the published checkpoints keep it
+        if not path.is_file():
+            raise UserError(str(folder), "no chat template here (chat_template.json or .jinja is missing)", "Copy it from the model's checkpoint")
+        tokenizer.chat_template = json.loads(path.read_text(encoding="utf-8"))["chat_template"]
+    return Processor(tokenizer, WhisperFeatureExtractor.from_pretrained(folder))
+
+
+def audio_id(processor: Processor) -> int:
+    """Token that stands for the audio."""
+    token: int = processor.tokenizer.convert_tokens_to_ids(AUDIO)
+    return token
+
+
+def chat_text(processor: Processor, prompt: str, audio: bool) -> str:
+    """One user turn, the audio before the text, then the opening of the assistant's turn."""
+    content = [{"type": "audio"}] * audio + [{"type": "text", "text": prompt}]
+    text: str = processor.tokenizer.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False)
+    return text
+
+
+def inputs(processor: Processor, texts: Sequence[str], audios: Sequence[Wave] | None, multiple: int) -> dict[str, torch.Tensor]:
+    """Tensors of one batch, padded on the left to a multiple of `multiple` tokens.
+
+    The frames of a clip are those of the published processor, which pads to 300 s; here only as far as its last frame looks.
+    """
+    counts = None if audios is None else [audio_tokens(processor, len(wave)) for wave in audios]
+    batch = expanded(processor.tokenizer, texts, audio_id(processor), counts, multiple)
+    if audios is not None:
+        extractor = processor.feature_extractor
+        longest = max(map(len, audios)) + extractor.n_fft
+        length = -(-longest // extractor.hop_length) * extractor.hop_length
+        heard = extractor(list(audios), sampling_rate=RATE, padding="max_length", max_length=length, return_attention_mask=True, return_tensors="pt")
+        batch |= {"input_features": heard["input_features"], "feature_attention_mask": heard["attention_mask"].contiguous()}
+    return batch
+
+
+def hidden_states(model: Any, **tensors: Any) -> Any:
+    """The forward pass up to the last hidden states; the thinker's own forward would make logits of every place."""
+    ids, features = tensors.pop("input_ids"), tensors.pop("input_features", None)
+    mask = tensors.pop("feature_attention_mask", None)
+    embeddings = model.get_input_embeddings()(ids)
+    if features is not None:
+        heard = model.get_audio_features(features.to(embeddings.dtype), mask).last_hidden_state
+        embeddings = embeddings.masked_scatter((ids == model.config.audio_token_id)[..., None], heard.to(embeddings.dtype))
+    return model.model(inputs_embeds=embeddings, **tensors)
