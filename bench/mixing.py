@@ -1,7 +1,8 @@
 """The whole path of a mixture, beside audiomentations, lhotse and the DNS Challenge's loop: clips a CPU second, one thread each.
 
 A 10 s clip is read from disk, put in a room with a 1 s response, noise is added at 5 dB, and the mixture goes as FLAC into a Parquet shard. Same 200
-clips, 20 noises and 20 responses, same encoder and shard for everybody; each in a process of its own, a shard in turn, so a disturbance of the
+clips, 20 noises and 20 responses, the same shard for everybody, the FLAC in it as each library writes it (libsndfile's in all cases, at its
+default level); each in a process of its own, a shard in turn, so a disturbance of the
 machine meets all of them. A figure is one over the median CPU time of a clip plus its share of writing the shard. The rows `..._flac` read the
 clips from FLAC instead of WAV. In the rows `..._malloc` the peers get our setting of malloc (tasks/mix/memory.py) too, which they do not have by
 themselves. Ours also sets a level and a peak limit and measures the SNR and level achieved; audiomentations and lhotse do not.
@@ -24,7 +25,8 @@ import pyarrow.parquet as pq
 
 from bench.material import CLIPS, NOISES, SNR_DB, Material, make
 from bench.table import Row
-from tasks.common.audio import Wave, decode, encode_flac
+from tasks.catalog.sound_files import SoundReader
+from tasks.common.audio import Wave, decode, encode_flac, to_mono
 from tasks.common.tables import AUDIO
 from tasks.mix.memory import Kept, keep_freed_memory
 from tasks.mix.render import Renderer
@@ -32,6 +34,7 @@ from tasks.mix.render import Renderer
 SHARD = 20  # mixtures a shard, which an engine renders before the next has its turn
 VARIANTS = (("", ".wav", False, "WAV"), ("_flac", ".flac", False, "FLAC"), ("_malloc", ".wav", True, "WAV, all with our malloc setting"))
 SCHEMA = pa.schema([("mixture_id", pa.string()), ("audio", AUDIO)])
+encode = encode_flac
 PEERS = {name: f"bench.peers_{name}" for name in ("audiomentations", "lhotse", "dns")}
 
 
@@ -43,9 +46,9 @@ def renderer(material: Material) -> Callable[[int], Wave]:
     def render(index: int) -> Wave:
         noise = noises.get(index % NOISES, lambda: decode(material.noise(index))[0])
         offset = index % 20 / 20
-        return ours.mix(
-            decode(material.clip(index))[0], noise, material.room(index).stem, snr_db=SNR_DB, offset=offset, level_dbfs=-25.0, peak=0.99
-        ).wave
+        with SoundReader(material.clip(index)) as sound:
+            speech = to_mono(sound.read(0, sound.frames))
+        return ours.mix(speech, noise, material.room(index).stem, snr_db=SNR_DB, offset=offset, level_dbfs=-25.0, peak=0.99).wave
 
     return render
 
@@ -55,12 +58,13 @@ def serve(pipe: Connection, module: str, material: Material, keep: bool) -> None
     warnings.simplefilter("ignore")
     if keep:
         keep_freed_memory()
-    render = import_module(module).renderer(material)
+    engine = import_module(module)
+    render, encode = engine.renderer(material), engine.encode
     while indices := pipe.recv():
         rows: list[dict[str, object]] = []
         ticks = [time.process_time()]
         for index in indices:
-            rows.append({"mixture_id": str(index), "audio": {"bytes": encode_flac(render(index)), "path": f"{index}.flac"}})
+            rows.append({"mixture_id": str(index), "audio": {"bytes": encode(render(index)), "path": f"{index}.flac"}})
             ticks.append(time.process_time())
         table = pa.Table.from_pylist(rows, schema=SCHEMA)
         pq.write_table(table, material.folder / f"{module}-{indices[0]}.parquet", compression="none", use_dictionary=False)

@@ -20,7 +20,7 @@ from bench.table import Row
 from tests.dag.conftest import copy_project
 
 STAGES = ("synthesis", "catalog", "rooms", "items", "mix")
-SIZES = (400, 2400)  # mixtures a noise clip; the nano project has sixteen of them
+SIZES = (400, 6000)  # mixtures a noise clip; the nano project has sixteen of them
 TEN_MINUTES = 600.0
 PLAIN = """
 import inspect, sys, time
@@ -40,7 +40,7 @@ if __name__ == "__main__":
 
 
 def project(folder: Path, per_noise: int) -> None:
-    """The data stages of the project, with so many mixtures a noise clip in 16 shards a split."""
+    """The data stages of the project, with so many mixtures a noise clip."""
     copy_project(folder)
     graph = yaml.safe_load((folder / "dvc.yaml").read_text(encoding="utf-8"))
     (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": {name: graph["stages"][name] for name in STAGES}}), encoding="utf-8")

@@ -1,12 +1,20 @@
 """audiomentations: ApplyImpulseResponse, which keeps 128 responses by default, then AddBackgroundNoise at an SNR."""
 
+import io
 from collections.abc import Callable
 
 import soundfile as sf
 from audiomentations import AddBackgroundNoise, ApplyImpulseResponse, Compose
 
 from bench.material import SNR_DB, Material
-from tasks.common.audio import Wave
+from tasks.common.audio import RATE, Wave
+
+
+def encode(wave: Wave) -> bytes:
+    """FLAC as soundfile writes floating-point samples."""
+    buffer = io.BytesIO()
+    sf.write(buffer, wave, RATE, format="FLAC", subtype="PCM_16")
+    return buffer.getvalue()
 
 
 def renderer(material: Material) -> Callable[[int], Wave]:

@@ -5,6 +5,7 @@ arrays, an activity check of the clean speech, segmental SNR, clipping checks. T
 noise apart; here it is spared that.
 """
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +20,13 @@ from tasks.common.audio import RATE, Wave
 Signal = NDArray[np.float64]
 EPS = float(np.finfo(float).eps)
 TARGET_DBFS = -25.0
+
+
+def encode(wave: Wave) -> bytes:
+    """FLAC as soundfile writes floating-point samples."""
+    buffer = io.BytesIO()
+    sf.write(buffer, wave, RATE, format="FLAC", subtype="PCM_16")
+    return buffer.getvalue()
 
 
 def is_clipped(signal: Signal) -> bool:

@@ -8,11 +8,12 @@ import torch
 from transformers import AudioFlamingo3ForConditionalGeneration
 
 from tasks.common.audio import RATE, Wave
-from tasks.engines.qwen2_audio import audio_id, audio_tokens, chat_text, load_processor
+from tasks.engines.qwen2_audio import audio_id, audio_tokens, chat_text, load_processor, logits
 
-OTHER_MODALITIES: dict[str, int] = {}
+MODALITIES = {"audio": 1}
+TEMPLATE_VARIABLES: dict[str, Any] = {}
 
-__all__ = ["audio_id", "audio_tokens", "chat_text", "hidden_states", "inputs", "load", "load_processor", "window_s"]
+__all__ = ["audio_id", "audio_tokens", "chat_text", "hidden_states", "inputs", "load", "load_processor", "logits", "window_s"]
 
 
 def load(folder: Path, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any]:

@@ -100,12 +100,12 @@ class Generator(Protocol):
     """
 
     window_s: float
-    """Longest audio the model hears, in seconds."""
+    """Longest audio the model hears, in seconds; 0 where it reads text only."""
     context: int
     """Longest prompt with its audio and response, in tokens."""
 
     def refusals(self, requests: Sequence[Request], max_new_tokens: int) -> list[str | None]:
-        """For each request why it cannot be asked (`longer_than_window`, `too_short`, `context_overflow`), or None where it can."""
+        """For each request why it cannot be asked (`text_only`, `longer_than_window`, `too_short`, `context_overflow`), or None where it can."""
         ...
 
     def generate(
@@ -140,9 +140,11 @@ class Generator(Protocol):
 
 
 def refusal(audio: Wave | None, window_s: float) -> str | None:
-    """Why a model with this window cannot take the audio (`longer_than_window`, `too_short`), or None where it can."""
+    """Why a model with this window cannot take the audio (`text_only`, `longer_than_window`, `too_short`), or None where it can."""
     if audio is None:
         return None
+    if window_s == 0.0:
+        return "text_only"
     if len(audio) > round(window_s * RATE):
         return "longer_than_window"
     return "too_short" if len(audio) < SHORTEST_S * RATE else None
@@ -153,10 +155,10 @@ def refuse(requests: Sequence[Request], window_s: float) -> None:
     for request in requests:
         reason = refusal(request.audio, window_s)
         if reason is not None and request.audio is not None:
-            seconds = len(request.audio) / RATE
-            raise AudioRefusedError(
-                f"request '{request.prompt}'", f"audio of {seconds:.2f} s, {reason}: the window is {window_s:g} s", "Leave the clip out"
-            )
+            where, seconds = f"request '{request.prompt[:60]}'", len(request.audio) / RATE
+            if reason == "text_only":
+                raise AudioRefusedError(where, "it has audio, text_only: this model reads text and hears nothing", "Use an audio LLM")
+            raise AudioRefusedError(where, f"audio of {seconds:.2f} s, {reason}: the window is {window_s:g} s", "Leave the clip out")
 
 
 def load_generator(engine: str, model_folder: Path, **options: Any) -> Generator:

@@ -12,10 +12,11 @@ from tasks.common.audio import Wave
 from tasks.common.errors import UserError
 from tasks.engines.prompts import expanded
 
-OTHER_MODALITIES: dict[str, int] = {}
+MODALITIES = {"audio": 1}
+TEMPLATE_VARIABLES: dict[str, Any] = {}
 WINDOW_S = 600.0  # the encoder has no window of its own; this is 6,000 tokens, and bounds its memory
 
-__all__ = ["audio_id", "audio_tokens", "chat_text", "hidden_states", "inputs", "load", "load_processor", "window_s"]
+__all__ = ["audio_id", "audio_tokens", "chat_text", "hidden_states", "inputs", "load", "load_processor", "logits", "window_s"]
 
 
 def load(folder: Path, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any]:
@@ -85,3 +86,12 @@ def hidden_states(model: Any, **tensors: Any) -> Any:
         ]
         embeddings = embeddings.masked_scatter(is_audio[..., None], torch.cat(rows).to(embeddings.dtype))
     return model.model.language_model(inputs_embeds=embeddings, **tensors)
+
+
+def logits(model: Any, hidden: torch.Tensor) -> torch.Tensor:
+    """The logits (..., vocabulary) of last hidden states (..., width), divided as Granite was trained and vLLM does.
+
+    The class in transformers 5 leaves the division out: greedy tokens stay the same, but probabilities come out far too sharp.
+    """
+    scaled: torch.Tensor = model.lm_head(hidden) / model.config.text_config.logits_scaling
+    return scaled

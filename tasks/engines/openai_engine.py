@@ -67,7 +67,10 @@ class OpenAIGenerator(Scorer):
             # A server takes what a request leaves out from the model's generation_config.json. The placeholder in a response
             # would ask for audio that does not exist.
             common |= {"top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0, "stop_token_ids": self.prompts.end_ids, "return_token_ids": True}
-            common["bad_words"] = [self.prompts.processor.tokenizer.convert_ids_to_tokens(self.prompts.audio_id)]
+            if self.prompts.audio_id is not None:
+                common["bad_words"] = [self.prompts.processor.tokenizer.convert_ids_to_tokens(self.prompts.audio_id)]
+            if self.prompts.family.TEMPLATE_VARIABLES:
+                common["chat_template_kwargs"] = self.prompts.family.TEMPLATE_VARIABLES
 
         def body(request: Request, form: Mapping[str, Any] | None) -> dict[str, Any]:
             drawn: dict[str, Any] = {"n": draws, "seed": sample_seed(request.prompt, audio_key(request), seed)} if temperature > 0.0 else {}
@@ -87,7 +90,7 @@ class OpenAIGenerator(Scorer):
         self.prompts.check(requests, [len(ids) + 1 for ids in token_ids])
 
         def body(request: Request, ids: Sequence[int]) -> dict[str, Any]:
-            prompt = self.prompts.processor.tokenizer(self.prompts.text(request))["input_ids"]
+            prompt = self.prompts.ids([request])[0]
             settings = {"max_tokens": 1, "temperature": 0.0, "prompt_logprobs": k, "detokenize": False}
             audio = None if request.audio is None else [{"type": "audio_url", "url": f"data:audio/wav;base64,{wav_base64(request.audio)}"}]
             return {"model": self.model, "token_ids": [*prompt, *ids], "content_parts": audio, "sampling_params": settings}
@@ -126,7 +129,7 @@ class OpenAIGenerator(Scorer):
     def _read_ids(self, request: Request, draws: int, response: Any) -> list[Completion]:
         """Completions out of a response with token ids. Raises ValueError where it is incomplete, RefusedError where the prompt is another."""
         prompt = [token for token, run in groupby(response["prompt_token_ids"]) for _ in ([0] if token == self.prompts.audio_id else run)]
-        if prompt != self.prompts.processor.tokenizer(self.prompts.text(request))["input_ids"]:
+        if prompt != self.prompts.ids([request])[0]:
             raise RefusedError("the server reads another prompt than the folder's chat template gives: not the same model, or not its template")
         found = []
         for choice in _choices(response, draws):

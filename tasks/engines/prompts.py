@@ -11,20 +11,24 @@ from typing import Any
 
 import numpy as np
 from transformers import AutoConfig
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from tasks.common.errors import UserError
 from tasks.common.seeds import content_id, seed_of
 from tasks.engines.base import Completion, ContextOverflowError, Request, refusal, refuse
 
-# `model_type` of config.json to the module that holds what is particular to the family.
+# `model_type` of config.json to the module that holds what is particular to the family. Text LLMs are told by their class: see `_family`.
 FAMILIES = {
     "qwen2_audio": "qwen2_audio",
     "qwen2_5_omni": "qwen2_5_omni",
     "qwen2_5_omni_thinker": "qwen2_5_omni",
     "audioflamingo3": "audio_flamingo3",
     "granite_speech": "granite_speech",
+    "voxtral": "voxtral",
 }
+TEXT = "text"
 PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json")
+TOKENIZER_FILES = ("tokenizer_config.json", "tekken.json")
 
 
 class Prompts:
@@ -33,10 +37,10 @@ class Prompts:
     Attributes:
         family: the module that knows the model's chat text, placeholder and processor call.
         processor: tokenizer (padding on the left) and feature extractor.
-        window_s: longest audio in seconds.
+        window_s: longest audio in seconds; 0 where the model reads text only.
         context: longest prompt and response in tokens.
         end_ids: tokens that end a response.
-        audio_id: the audio placeholder, which no response may hold.
+        audio_id: the audio placeholder, which no response may hold; None where the model reads text only.
         vocabulary: rows of the output head.
     """
 
@@ -45,21 +49,21 @@ class Prompts:
         path = folder / "config.json"
         if not path.is_file():
             raise UserError(str(folder), "no model here (config.json is missing)", "Run the stage that makes it, e.g. python -m tasks.backbone")
-        model_type = json.loads(path.read_text(encoding="utf-8")).get("model_type")
-        if model_type not in FAMILIES:
-            raise UserError(str(path), f"unknown model family '{model_type}'", f"Known: {', '.join(FAMILIES)}")
-        if not any((folder / name).is_file() for name in PROCESSOR_FILES):
+        name = _family(path)
+        if name != TEXT and not any((folder / file).is_file() for file in PROCESSOR_FILES):
             raise UserError(str(folder), f"no processor here ({' or '.join(PROCESSOR_FILES)} is missing)", "Copy it from the model's checkpoint")
-        if not (folder / "tokenizer_config.json").is_file():
-            raise UserError(str(folder), "no tokenizer here (tokenizer_config.json is missing)", "Copy it from the model's checkpoint")
-        self.family: Any = importlib.import_module(f"tasks.engines.{FAMILIES[model_type]}")
+        if not any((folder / file).is_file() for file in TOKENIZER_FILES):
+            raise UserError(str(folder), f"no tokenizer here ({' or '.join(TOKENIZER_FILES)} is missing)", "Copy it from the model's checkpoint")
+        self.family: Any = importlib.import_module(f"tasks.engines.{name}")
         self.processor = self.family.load_processor(folder)
         self.window_s: float = self.family.window_s(self.processor)
         config = AutoConfig.from_pretrained(folder)
-        text = getattr(config, "thinker_config", config).text_config
+        text = getattr(config, "thinker_config", config).get_text_config()
+        if getattr(text, "max_position_embeddings", None) is None:
+            raise UserError(str(path), "no max_position_embeddings: how long a prompt may get is unknown", "Use a model with a limited context")
         self.context = int(text.max_position_embeddings)
         self.vocabulary = int(text.vocab_size)
-        self.audio_id: int = self.family.audio_id(self.processor)
+        self.audio_id: int | None = self.family.audio_id(self.processor)
         self.end_ids = _end_ids(folder, text.eos_token_id) or [self.processor.tokenizer.eos_token_id]
 
     def text(self, request: Request) -> str:
@@ -67,11 +71,16 @@ class Prompts:
         text: str = self.family.chat_text(self.processor, request.prompt, request.audio is not None)
         return text
 
+    def ids(self, requests: Sequence[Request]) -> list[list[int]]:
+        """The tokens of each prompt, its audio one placeholder. The chat template writes all special tokens, so none is added."""
+        texts = [self.text(request) for request in requests]
+        rows: list[list[int]] = self.processor.tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
+        return rows
+
     def lengths(self, requests: Sequence[Request]) -> list[int]:
         """Prompt tokens of each request, its audio included."""
-        rows = self.processor.tokenizer([self.text(request) for request in requests])["input_ids"] if requests else []
         lengths = []
-        for row, request in zip(rows, requests, strict=True):
+        for row, request in zip(self.ids(requests), requests, strict=True):
             heard = 0 if request.audio is None else self.family.audio_tokens(self.processor, len(request.audio)) - 1
             lengths.append(len(row) + heard)
         return lengths
@@ -129,13 +138,28 @@ def sample_seed(prompt: str, key: str | None, seed: int) -> int:
     return seed_of("sample", seed, prompt, key) >> 1
 
 
-def expanded(tokenizer: Any, texts: Sequence[str], placeholder: int, counts: Sequence[int] | None, multiple: int) -> dict[str, Any]:
+def expanded(tokenizer: Any, texts: Sequence[str], placeholder: int | None, counts: Sequence[int] | None, multiple: int) -> dict[str, Any]:
     """`input_ids` and `attention_mask` of chat texts, the placeholder of each `counts` times, padded to a multiple of `multiple`."""
-    rows = tokenizer(list(texts))["input_ids"]
+    rows = tokenizer(list(texts), add_special_tokens=False)["input_ids"]
     if counts is not None:
         rows = [[token for t in row for token in [t] * (count if t == placeholder else 1)] for row, count in zip(rows, counts, strict=True)]
     padded = tokenizer.pad({"input_ids": rows}, padding=True, pad_to_multiple_of=multiple, return_tensors="pt")
     return {name: padded[name] for name in ("input_ids", "attention_mask")}
+
+
+def _family(path: Path) -> str:
+    """Module of a configuration's family; raises UserError where it has none.
+
+    A text LLM is what transformers maps to a causal language model and was saved as one: classifiers and reward models share its `model_type`.
+    """
+    config = json.loads(path.read_text(encoding="utf-8"))
+    model_type = config.get("model_type")
+    if model_type in FAMILIES:
+        return FAMILIES[model_type]
+    if MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(model_type) in (config.get("architectures") or ()):
+        return TEXT
+    saved = f" ({', '.join(config['architectures'])})" if config.get("architectures") else ""
+    raise UserError(str(path), f"unknown model family '{model_type}'{saved}", f"Known: {', '.join(FAMILIES)}, and causal language models of text")
 
 
 def _end_ids(folder: Path, otherwise: int | list[int] | None) -> list[int]:

@@ -16,12 +16,13 @@ from transformers import AutoTokenizer, Qwen2_5OmniThinkerForConditionalGenerati
 from tasks.common.audio import RATE, Wave
 from tasks.common.errors import UserError
 from tasks.engines.prompts import expanded
-from tasks.engines.qwen2_audio import audio_tokens, window_s
+from tasks.engines.qwen2_audio import audio_tokens, logits, window_s
 
 AUDIO = "<|AUDIO|>"
-OTHER_MODALITIES = {"image": 0, "video": 0}
+MODALITIES = {"audio": 1, "image": 0, "video": 0}
+TEMPLATE_VARIABLES: dict[str, Any] = {}
 
-__all__ = ["audio_id", "audio_tokens", "chat_text", "hidden_states", "inputs", "load", "load_processor", "window_s"]
+__all__ = ["audio_id", "audio_tokens", "chat_text", "hidden_states", "inputs", "load", "load_processor", "logits", "window_s"]
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from transformers import AutoProcessor, Qwen2AudioForConditionalGeneration
 from tasks.common.audio import RATE, Wave
 
 END_OF_TURN = "<|im_end|>"
-OTHER_MODALITIES: dict[str, int] = {}  # that vLLM is not to make room for
+MODALITIES = {"audio": 1}  # most of each in a prompt, for vLLM to make room for
+TEMPLATE_VARIABLES: dict[str, Any] = {}  # what the chat template is given beside the turns
 
 
 def load(folder: Path, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any]:
@@ -60,6 +61,12 @@ def inputs(processor: Any, texts: Sequence[str], audios: Sequence[Wave] | None, 
 def hidden_states(model: Any, **tensors: Any) -> Any:
     """The forward pass up to the last hidden states, so that logits are computed only where they are needed."""
     return model.model(**tensors)
+
+
+def logits(model: Any, hidden: torch.Tensor) -> torch.Tensor:
+    """The logits (..., vocabulary) of last hidden states (..., width)."""
+    found: torch.Tensor = model.lm_head(hidden)
+    return found
 
 
 def projector(model: Any) -> Any:

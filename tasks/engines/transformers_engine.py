@@ -119,11 +119,12 @@ class TransformersGenerator:
             cache.batch_repeat_interleave(n)
             hidden, mask = hidden.repeat_interleave(n, 0), mask.repeat_interleave(n, 0)
         ends = torch.tensor(self.prompts.end_ids, device=self.device)
-        placeholder = torch.tensor([self.prompts.audio_id], device=self.device)
+        placeholders = [] if self.prompts.audio_id is None else [self.prompts.audio_id]
+        placeholder = torch.tensor(placeholders, dtype=torch.long, device=self.device)
         finished = torch.zeros(len(mask), dtype=torch.bool, device=self.device)
         tokens, chosen = [], []
         for step in range(max_new_tokens):
-            logprobs = torch.log_softmax(self.model.lm_head(hidden).float(), dim=-1)
+            logprobs = torch.log_softmax(self.family.logits(self.model, hidden).float(), dim=-1)
             # A placeholder in a response would ask for audio that does not exist.
             allowed = logprobs.index_fill(1, placeholder, -torch.inf)
             token = allowed.argmax(-1) if uniforms is None else _draw(allowed, temperature, torch.from_numpy(uniforms[:, step]).to(self.device))
@@ -157,7 +158,7 @@ class TransformersGenerator:
             hidden = self.family.hidden_states(self.model, **tensors, position_ids=_positions(mask), use_cache=False).last_hidden_state
             for row, i in enumerate(batch):
                 states = hidden[row, width - 1 - len(token_ids[i]) : width - 1]
-                yield i, torch.log_softmax(self.model.lm_head(states).float(), dim=-1).cpu()
+                yield i, torch.log_softmax(self.family.logits(self.model, states).float(), dim=-1).cpu()
 
 
 def _positions(mask: torch.Tensor) -> torch.Tensor:

@@ -49,7 +49,7 @@ class VllmGenerator(Scorer):
             "max_model_len": self.context,
             "max_num_batched_tokens": STEP_TOKENS,
             "max_logprobs": -1,
-            "limit_mm_per_prompt": {"audio": 1, **self.prompts.family.OTHER_MODALITIES},
+            "limit_mm_per_prompt": self.prompts.family.MODALITIES,
             "mm_processor_cache_gb": 1,  # requests come clip by clip, so a small one does
             "disable_log_stats": False,
             "use_tqdm_on_load": False,
@@ -109,11 +109,11 @@ class VllmGenerator(Scorer):
 
     def _ends(self) -> dict[str, Any]:
         # A bias of minus infinity: a placeholder in a response would ask for audio that does not exist.
-        return {"stop_token_ids": self.prompts.end_ids, "logit_bias": {self.prompts.audio_id: -float("inf")}}
+        bias = None if self.prompts.audio_id is None else {self.prompts.audio_id: -float("inf")}
+        return {"stop_token_ids": self.prompts.end_ids, "logit_bias": bias}
 
     def _prompt(self, request: Request, key: str | None, response: Sequence[int]) -> dict[str, Any]:
-        ids = self.prompts.processor.tokenizer(self.prompts.text(request))["input_ids"]
-        prompt: dict[str, Any] = {"prompt_token_ids": [*ids, *response]}
+        prompt: dict[str, Any] = {"prompt_token_ids": [*self.prompts.ids([request])[0], *response]}
         if request.audio is not None:
             prompt |= {"multi_modal_data": {"audio": [request.audio]}, "multi_modal_uuids": {"audio": [key]}}
         return prompt

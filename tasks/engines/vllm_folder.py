@@ -31,10 +31,12 @@ WEIGHTS = "model.safetensors"
 def vllm_folder(folder: Path) -> Path:
     """`folder` itself, or its extended copy in a hidden folder beside it; raises UserError for a table that cannot be extended."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    if config["model_type"] != "qwen2_audio":
+        return folder
     path = next(folder / name for name in PROCESSOR_FILES if (folder / name).is_file())
     settings = json.loads(path.read_text(encoding="utf-8"))
     extractor = settings.get("feature_extractor", settings)
-    if config["model_type"] != "qwen2_audio" or extractor["chunk_length"] >= CHUNK_S:
+    if extractor["chunk_length"] >= CHUNK_S:
         return folder
     copy = folder.parent / ".vllm" / f"{folder.name}-{model_revision(folder)}"
     if copy.is_dir():

@@ -1,7 +1,9 @@
 """Every model family with random small weights: the tokens of model.generate, audio heard, company without effect, refusal."""
 
+import base64
 import json
 from collections.abc import Callable
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,12 @@ from transformers import (
     GraniteSpeechFeatureExtractor,
     GraniteSpeechForConditionalGeneration,
     GraniteSpeechProcessor,
+    MistralCommonBackend,
     Qwen2_5OmniThinkerConfig,
     Qwen2_5OmniThinkerForConditionalGeneration,
+    VoxtralConfig,
+    VoxtralForConditionalGeneration,
+    VoxtralProcessor,
     WhisperFeatureExtractor,
 )
 
@@ -26,6 +32,7 @@ from tasks.backbone.model import CHAT_TEMPLATE, build_processor
 from tasks.common.audio import RATE, Wave
 from tasks.common.errors import UserError
 from tasks.engines import AudioRefusedError, Request, load_generator
+from tasks.engines.openai_engine import wav_base64
 from tasks.engines.prompts import Prompts
 
 STEPS = 8
@@ -108,7 +115,7 @@ def granite(folder: Path) -> None:
     tokenizer = tokenizer_with("<|audio|>")
     tokenizer.chat_template = CHAT_TEMPLATE
     config = GraniteSpeechConfig(
-        text_config={**TEXT, "vocab_size": len(tokenizer), "model_type": "granite", "max_position_embeddings": 512},
+        text_config={**TEXT, "vocab_size": len(tokenizer), "model_type": "granite", "max_position_embeddings": 512, "logits_scaling": 4.0},
         encoder_config={"input_dim": 160, "num_layers": 2, "hidden_dim": 32, "num_heads": 2, "context_size": 20, "output_dim": 8},
         projector_config={
             **{"model_type": "blip_2_qformer", "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64},
@@ -126,10 +133,45 @@ def processor_inputs(generator: Any, text: str, wave: Wave | None) -> dict[str, 
     return dict(generator.processor(text=[text], **({} if wave is None else {"audio": [wave]}), return_tensors="pt"))
 
 
+def voxtral(folder: Path, version: str = "v11") -> None:
+    """With a tokenizer of single bytes, in the format of the published ones."""
+    names = ["<unk>", "<s>", "</s>", "[INST]", "[/INST]", "[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]", "[TOOL_RESULTS]", "[/TOOL_RESULTS]"]
+    names += ["[TOOL_CALLS]", "[IMG]", "<pad>", "[IMG_BREAK]", "[IMG_END]", "[PREFIX]", "[MIDDLE]", "[SUFFIX]", "[SYSTEM_PROMPT]"]
+    names += ["[/SYSTEM_PROMPT]", "[TOOL_CONTENT]", *(f"<SPECIAL_{i}>" for i in range(20, 24)), "[AUDIO]", "[BEGIN_AUDIO]"]
+    names += [*(f"<SPECIAL_{i}>" for i in range(26, 32)), "[ARGS]", "[CALL_ID]", "[TRANSCRIBE]"]
+    special = [{"rank": rank, "token_str": name, "is_control": True} for rank, name in enumerate(names)]
+    vocabulary = [{"rank": byte, "token_bytes": base64.b64encode(bytes([byte])).decode(), "token_str": None} for byte in range(256)]
+    size = len(names) + 256
+    settings = {"pattern": r"\s+|\S+", "num_vocab_tokens": 256, "default_vocab_size": size, "default_num_special_tokens": len(names)}
+    spectrogram = {"num_mel_bins": 32, "hop_length": 160, "window_size": 400}
+    audio = {"sampling_rate": RATE, "frame_rate": 12.5, "audio_encoding_config": spectrogram, "chunk_length_s": 30.0}
+    tekken = {"config": settings | {"version": version}, "vocab": vocabulary, "special_tokens": special, "audio": audio}
+    folder.mkdir(exist_ok=True)
+    (folder / "tekken.json").write_text(json.dumps(tekken))
+    ends = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 11}
+    encoder = {"hidden_size": 32, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2, "num_mel_bins": 32}
+    text = {**TEXT, "vocab_size": size, "head_dim": 32, "max_position_embeddings": 4096, **ends}
+    model = VoxtralForConditionalGeneration(VoxtralConfig(audio_config=encoder, text_config=text, audio_token_id=24))
+    spread(model)
+    model.generation_config = GenerationConfig(**ends, do_sample=False)
+    model.save_pretrained(folder)
+    WhisperFeatureExtractor(feature_size=32, chunk_length=30).save_pretrained(folder)
+
+
+def voxtral_inputs(generator: Any, text: str, wave: Wave | None) -> dict[str, Any]:
+    """As VoxtralProcessor makes them, with mistral-common's token ids."""
+    folder = Path(generator.processor.tokenizer.vocab_file).parent
+    processor = VoxtralProcessor(generator.processor.feature_extractor, MistralCommonBackend(folder / "tekken.json"))
+    prompt = text.removeprefix("<s>[INST]").removeprefix("[BEGIN_AUDIO][AUDIO]").removesuffix("[/INST]")
+    heard = [] if wave is None else [{"type": "audio", "base64": wav_base64(wave)}]
+    return dict(processor.apply_chat_template([{"role": "user", "content": [*heard, {"type": "text", "text": prompt}]}]))
+
+
 FAMILIES: dict[str, tuple[Callable[[Path], None], Callable[[Any, str, Wave | None], dict[str, Any]]]] = {
     "qwen2_5_omni": (thinker, thinker_inputs),
     "audio_flamingo3": (flamingo, processor_inputs),
     "granite_speech": (granite, processor_inputs),
+    "voxtral": (voxtral, voxtral_inputs),
 }
 
 
@@ -190,6 +232,29 @@ def test_what_does_not_fit_is_refused(family: tuple[str, Path, Any]) -> None:
         generator.generate([long], max_new_tokens=STEPS)
     with pytest.raises(UserError, match="context_overflow: the model reads"):
         generator.generate([wordy], max_new_tokens=STEPS)
+
+
+@pytest.mark.parametrize("version", ["v7", "v11", "v13"])
+def test_the_prompt_of_voxtral_is_that_of_mistral_common(version: str, tmp_path: Path) -> None:
+    voxtral(tmp_path, version)
+    prompts = Prompts(tmp_path)
+    for text in ("first word?", " A\n\nB: 'lamp', né? ", "Answer.\n"):
+        for wave in (None, np.zeros(1600, np.float32), np.zeros(30 * RATE, np.float32), np.zeros(61 * RATE, np.float32)):
+            request = Request(text, wave)
+            expected = voxtral_inputs(prompts, prompts.text(request), wave)["input_ids"][0].tolist()
+            alone = [token for token, run in groupby(expected) for _ in ([0] if token == prompts.audio_id else run)]
+            assert prompts.ids([request]) == [alone] and prompts.lengths([request]) == [len(expected)]
+
+
+@pytest.mark.parametrize("family", ["granite_speech"], indirect=True)
+def test_the_logits_of_granite_are_scaled_down(family: tuple[str, Path, Any], asked: list[Request]) -> None:
+    generator, request, tokens = family[2], asked[1], [5, 6, 7]
+    tensors = processor_inputs(generator, generator.prompts.text(request), request.audio)
+    ids = torch.cat([tensors.pop("input_ids"), torch.tensor([tokens])], 1)
+    with torch.inference_mode():
+        logits = generator.model(**tensors | {"attention_mask": torch.ones_like(ids)}, input_ids=ids).logits[0, -4:-1]
+    expected = (logits / 4.0).log_softmax(-1)[range(3), tokens].numpy()
+    np.testing.assert_allclose(generator.score([request], [tokens])[0], expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("family", ["audio_flamingo3"], indirect=True)
