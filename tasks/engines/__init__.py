@@ -1,4 +1,4 @@
-"""Answers, log-probabilities and next-token distributions of an audio LLM, behind one interface."""
+"""Answers, log-probabilities and next-token distributions of an audio or text LLM, behind one interface."""
 
 from tasks.engines.base import (
     ENGINES,

@@ -116,7 +116,8 @@ class TransformersGenerator:
         out = self.family.hidden_states(self.model, **tensors, position_ids=_positions(mask), use_cache=True)
         cache, hidden = out.past_key_values, out.last_hidden_state[:, -1]
         if n > 1:
-            cache.batch_repeat_interleave(n)
+            # Not batch_repeat_interleave: layers of linear attention have none.
+            cache.reorder_cache(torch.arange(len(mask), device=self.device).repeat_interleave(n))
             hidden, mask = hidden.repeat_interleave(n, 0), mask.repeat_interleave(n, 0)
         ends = torch.tensor(self.prompts.end_ids, device=self.device)
         placeholders = [] if self.prompts.audio_id is None else [self.prompts.audio_id]

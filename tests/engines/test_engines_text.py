@@ -41,6 +41,11 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "gemma2": {"final_logit_softcapping": 2.0, "sliding_window": 24},
     "granite": {"logits_scaling": 4.0},
     "cohere2": {"logit_scale": 0.25, "sliding_window": 24},
+    "qwen3_next": {
+        **{"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32, "shared_expert_intermediate_size": 32},
+        **{"linear_num_value_heads": 2, "linear_num_key_heads": 2, "linear_key_head_dim": 16, "linear_value_head_dim": 16},
+        **{"layer_types": ["linear_attention", "full_attention"]},
+    },
 }
 # As hybrid models do: with nothing said, the model thinks aloud.
 TEMPLATE = (
@@ -120,8 +125,9 @@ def test_greedy_equals_model_generate_and_scores_are_its_own(local: Any, asked: 
         with torch.inference_mode():
             logits = local.model(input_ids=out).logits[0, prompt.shape[1] - 1 : -1].log_softmax(-1)
         expected = logits.gather(1, out[0, prompt.shape[1] :, None])[:, 0].numpy()
-        np.testing.assert_allclose(score, expected, atol=1e-4)
-        np.testing.assert_allclose(row[0].token_logprobs, expected, atol=2e-4)
+        # A recurrence rounds differently in chunks of another length.
+        np.testing.assert_allclose(score, expected, atol=3e-4)
+        np.testing.assert_allclose(row[0].token_logprobs, expected, atol=3e-4)
 
 
 def test_company_changes_no_token(local: Any, asked: list[Request]) -> None:
@@ -230,6 +236,11 @@ def test_what_is_no_text_llm_is_named(folders: dict[str, Path], tmp_path: Path, 
     monkeypatch.setattr(text, "logits", lambda model, hidden: model.lm_head(hidden) * 2)
     with pytest.raises(UserError, match="Qwen3ForCausalLM makes its logits in a way of its own"):
         load_generator("transformers", folder)
+    monkeypatch.undo()
+    monkeypatch.setattr(text, "hidden_states", lambda model, input_ids, **_: model.base_model(input_ids=input_ids))
+    with pytest.raises(UserError, match="Qwen3ForCausalLM reads padding"):
+        load_generator("transformers", folder)
+    monkeypatch.undo()
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"architectures": ["Qwen3ForSequenceClassification"]}))
     with pytest.raises(UserError, match=r"unknown model family 'qwen3' \(Qwen3ForSequenceClassification\).*causal language models of text"):
