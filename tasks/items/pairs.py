@@ -14,8 +14,9 @@ def pair(mixtures: Sequence[Mapping[str, Any]], items: Sequence[Mapping[str, Any
     """(mixture_id, item_id) pairs, in the order of `mixtures`: up to `per_mixture` items each, of the given tasks.
 
     `question` among the tasks takes in every question of a corpus, `question/sound` and others. A mixture's
-    candidates are the items of its speech clip and, where `background` is among the tasks, those of its noise clip: among several noises
-    the question has several answers, and is not asked. The items that rank highest by rendezvous hashing with the mixture id are asked, so a new item moves only the picks it wins.
+    candidates are the items of its speech clip and, where `background` is among the tasks, those of its noise clip: among several
+    noises the question has several answers, and is not asked. The items that rank highest by rendezvous hashing with the mixture id
+    are asked, so a new item moves only the picks it wins.
     """
     by_clip: dict[str, list[str]] = defaultdict(list)
     for item in items:
