@@ -9,6 +9,7 @@ themselves. Ours also sets a level and a peak limit and measures the SNR and lev
 """
 
 import multiprocessing
+import os
 import tempfile
 import time
 import warnings
@@ -31,7 +32,7 @@ from tasks.common.tables import AUDIO
 from tasks.mix.memory import Kept, keep_freed_memory
 from tasks.mix.render import Renderer
 
-SHARD = 20  # mixtures a shard, which an engine renders before the next has its turn
+SHARD = 100  # mixtures a shard, which an engine renders before the next has its turn: long enough that caches and memory are warm, as in a build
 VARIANTS = (("", ".wav", False, "WAV"), ("_flac", ".flac", False, "FLAC"), ("_malloc", ".wav", True, "WAV, all with our malloc setting"))
 SCHEMA = pa.schema([("mixture_id", pa.string()), ("audio", AUDIO)])
 encode = encode_flac
@@ -101,6 +102,7 @@ def rows() -> list[Row]:
     found = []
     with tempfile.TemporaryDirectory() as temporary:
         make(Path(temporary))
+        os.sync()  # so that writing the material does not run beside the first measurement
         for ending, suffix, keep, how in VARIANTS:
             ours, *peers = clips_per_cpu_second(Material(Path(temporary), suffix), ["bench.mixing", *PEERS.values()], keep)
             for name, peer in zip(PEERS, peers, strict=True):

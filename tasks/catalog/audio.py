@@ -52,7 +52,7 @@ def load_clips(rows: Iterable[dict[str, Any]]) -> dict[str, Wave]:
             stretches[file_of(match[1])].append((int(match[2]), int(match[3]), clip_id, rate))
         else:
             with SoundReader(file_of(path)) as sound:
-                waves[clip_id] = resample(_mono(sound.read(0, sound.frames)), rate)
+                waves[clip_id] = resample(to_mono(sound.read(0, sound.frames)), rate)
     for file, keys in keyed.items():
         waves |= _from_shard(file, keys)
     for (file, column), numbers in numbered.items():
@@ -63,13 +63,8 @@ def load_clips(rows: Iterable[dict[str, Any]]) -> dict[str, Wave]:
         waves |= {clip_id: resample(responses[measurement, receiver], rate) for measurement, receiver, clip_id, rate in cells}
     for file, cuts in stretches.items():
         with SoundReader(file) as sound:
-            waves |= {clip_id: resample(_mono(sound.read(start, end)), rate) for start, end, clip_id, rate in sorted(cuts)}
+            waves |= {clip_id: resample(to_mono(sound.read(start, end)), rate) for start, end, clip_id, rate in sorted(cuts)}
     return waves
-
-
-def _mono(samples: Wave) -> Wave:
-    """One channel as it is, more of them averaged; no copy where none is needed."""
-    return samples[:, 0] if samples.shape[1] == 1 else to_mono(samples)
 
 
 def _from_shard(path: Path, keys: dict[str, str]) -> dict[str, Wave]:

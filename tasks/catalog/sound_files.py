@@ -5,12 +5,14 @@ import stat
 import struct
 from pathlib import Path
 
+import numpy as np
 import soundfile as sf
 
 from tasks.catalog.found import BadFileError, Samples
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".caf", ".w64", ".rf64", ".sph")
 SEEKABLE = {"WAV", "WAVEX", "RF64", "FLAC", "AIFF", "AU", "W64"}  # a seek in them is exact to the sample
+PLAIN = {"WAV", "WAVEX", "RF64", "AIFF", "AU", "W64"}  # samples as they are, not coded
 BLOCK = 1 << 18
 
 
@@ -74,11 +76,18 @@ class SoundReader:
             while (ahead := start - self.sound.tell()) > 0:
                 if len(self.sound.read(min(BLOCK, ahead), dtype="float32")) == 0:
                     break
-            samples: Samples = self.sound.read(end - start, dtype="float32", always_2d=True)
+            samples = self._next(end - start)
         except (sf.LibsndfileError, RuntimeError) as error:
             raise BadFileError("unreadable", str(getattr(error, "error_string", error))) from None
         if len(samples) < end - start:
             raise BadFileError("truncated", f"decodes to {start + len(samples)} of {end} frames")
+        return samples
+
+    def _next(self, frames: int) -> Samples:
+        if self.sound.subtype == "PCM_16" and self.sound.format in PLAIN:
+            # The same samples three times as fast: libsndfile converts one by one.
+            return np.multiply(self.sound.read(frames, dtype="int16", always_2d=True), np.float32(2.0**-15), dtype=np.float32)
+        samples: Samples = self.sound.read(frames, dtype="float32", always_2d=True)
         return samples
 
 

@@ -21,8 +21,8 @@ Wave = NDArray[np.float32]
 
 
 def to_mono(samples: NDArray[Any]) -> Wave:
-    """(frames,) or (frames, channels) to (frames,) float32, by the mean over channels."""
-    mono = samples if samples.ndim == 1 else samples.mean(axis=1)
+    """(frames,) or (frames, channels) to (frames,) float32, by the mean over channels; no copy where there is one."""
+    mono = samples if samples.ndim == 1 else samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
     return np.ascontiguousarray(mono, dtype=np.float32)
 
 
