@@ -1,6 +1,6 @@
 """Two workers of the mix stage against one: wall time of rendering the same shards, worker processes and their start included.
 
-12,000 mixtures of 2 s in 32 shards, half of the runs in one order and half in the other. Needs two free cores.
+60,000 mixtures of 2 s, half of the runs in one order and half in the other. Needs two free cores.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from tasks.mix.params import MixParams
 from tasks.mix.shards import MIXTURES, Shard, shards_of, write_shard
 from tasks.mix.stage import planned
 
-WANTED = 12_000
+WANTED = 60_000
 
 
 def seconds(shards: list[Shard], workers: int) -> float:
