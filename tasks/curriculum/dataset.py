@@ -24,6 +24,7 @@ FEATURES = Features(
         "prompt": Value("string"),
         "options": List(Value("string")),
         "answer": Value("string"),
+        "transcript": Value("string"),
         "audio": Audio(sampling_rate=RATE, decode=False),
         "sampling_rate": Value("int32"),
         "reference_text": Value("string"),

@@ -14,7 +14,7 @@ ITEMS = Path("data/items.parquet")
 
 # `reason` says why a question is not in the dataset. Background items have no reference, so no gate applies to them.
 _ROWS = """
-SELECT d.mixture_id, d.item_id, m.clip_id, s.stage, d.split, i.task, d.noise_type, d.snr_db, i.prompt, i.options, i.answer,
+SELECT d.mixture_id, d.item_id, m.clip_id, s.stage, d.split, i.task, d.noise_type, d.snr_db, i.prompt, i.options, i.answer, i.transcript,
        r.text AS reference_text, r.token_ids AS reference_token_ids, r.token_logprobs AS reference_token_logprobs,
        r.correct AS reference_correct, p.text AS pseudo_gt_text, p.token_ids AS pseudo_gt_token_ids,
        d.kl_to_clean, d.student_correct, d.agrees_with_clean, m.licences, m.corpora, m.sampling_rate, 'data/mixtures/' || m.shard AS shard,
@@ -41,7 +41,7 @@ def joined(plan: Plan) -> pa.Table:
     connection = duckdb.connect()
     items = [
         {**item, "prompt": prompt_text(item["question"], item["options"])}
-        for item in read_rows(ITEMS, ["item_id", "task", "question", "options", "answer"])
+        for item in read_rows(ITEMS, ["item_id", "task", "question", "options", "answer", "transcript"])
     ]
     connection.register("items", pa.Table.from_pylist(items))
     limits = [stage.limits for stage in plan.stages]

@@ -8,7 +8,7 @@ which biases what is learnt from it (RS-KD, arXiv 2503.16870); the tail bucket k
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -40,7 +40,7 @@ class Forced:
 
     item_id: str
     clip_id: str
-    path: Literal["clean", "silence", "drop_audio"]
+    path: str
     request: Request
     token_ids: Sequence[int]
 

@@ -6,7 +6,7 @@ its evenly spread tail (tasks.pseudo_gt.cache; `python -m bench teacher_cache` h
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,10 +19,9 @@ from tasks.pseudo_gt.cache import Forced, fill, read_cache, spread, unpack
 from tasks.training.data import Row, taught
 
 CACHE = Path("data/.parts/teacher")
-View = Literal["clean", "silence", "drop_audio"]
 
 
-def remembered(rows: Sequence[Row], waves: Mapping[str, Wave], paths: Sequence[View], backbone: Path, k: int) -> dict[tuple[str, str], Row]:
+def remembered(rows: Sequence[Row], waves: Mapping[str, Wave], paths: Sequence[str], backbone: Path, k: int) -> dict[tuple[str, str], Row]:
     """Packed distributions of every row with a clean teacher, by item and path (`clean`, `silence`, `drop_audio`).
 
     Silence is as long as the clean clip here; the live teacher's is as long as what the student hears.
@@ -30,7 +29,7 @@ def remembered(rows: Sequence[Row], waves: Mapping[str, Wave], paths: Sequence[V
     forced: dict[tuple[str, str], Forced] = {}
     for row in filter(taught, rows):
         wave = waves[row["clip_id"]]
-        heard: dict[View, Wave | None] = {"clean": wave, "silence": np.zeros_like(wave), "drop_audio": None}
+        heard: dict[str, Wave | None] = {"clean": wave, "silence": np.zeros_like(wave), "drop_audio": None}
         for path in paths:
             request = Request(row["prompt"], heard[path])
             forced[row["item_id"], path] = Forced(row["item_id"], row["clip_id"], path, request, row["pseudo_gt_token_ids"])
@@ -41,7 +40,7 @@ def remembered(rows: Sequence[Row], waves: Mapping[str, Wave], paths: Sequence[V
     return {name: cache[one.key(revision, k)] for name, one in forced.items()}
 
 
-def teacher_logits(kept: Mapping[tuple[str, str], Row], items: Sequence[str], path: str, length: int, head: Tensor) -> Tensor:
+def teacher_logits(kept: Mapping[tuple[str, str], Mapping[str, Any]], items: Sequence[str], path: str, length: int, head: Tensor) -> Tensor:
     """Log-probabilities (B, length, V) of the cached teacher along the responses to B items; zeros after a response's end and for an untaught item.
 
     `head` is the model's output head (V, width), whose type and place the result takes.

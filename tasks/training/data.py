@@ -23,25 +23,29 @@ from tasks.common.seeds import rng_of
 from tasks.common.tables import read_rows
 from tasks.engines import qwen2_audio as family
 from tasks.engines import refusal
+from tasks.items.prompt import text_only
 
 CURRICULUM = Path("data/curriculum")
 SPEECH = Path("data/catalog/speech.parquet")
-COLUMNS = ("mixture_id", "item_id", "clip_id", "stage", "prompt", "options", "answer", "audio", "reference_correct")
+COLUMNS = ["mixture_id", "item_id", "clip_id", "stage", "snr_db", "noise_type", "task", "prompt", "options", "answer", "transcript", "audio"]
+COLUMNS += ["reference_correct", "reference_token_ids", "pseudo_gt_token_ids", "kl_to_clean"]
+RESPONSES = ("reference", "pseudo_gt")
 
 Row = dict[str, Any]
 View = dict[str, Tensor]
 
 
-def training_rows(response: str, folder: Path = CURRICULUM / "train") -> list[Row]:
-    """Rows of the curriculum whose response of that kind (`reference` or `pseudo_gt`) is there, in an order of their own.
+def training_rows(responses: Sequence[str], folder: Path = CURRICULUM / "train") -> list[Row]:
+    """Rows of the curriculum that have all of `responses` (of `reference`, `pseudo_gt`), in an order of their own.
 
-    Background items have no clean reference, so they are CAAD's alone. Raises UserError where no row is left.
+    Without any named, rows that clean audio answers: a question about the noise itself has no clean reference, and is learnt from its
+    Pseudo-GT alone. Raises UserError where no row is left.
     """
-    ids = f"{response}_token_ids"
-    rows = read_rows(folder, columns=list(dict.fromkeys([*COLUMNS, "reference_token_ids", ids])))
-    usable = [row for row in rows if row[ids]]
+    rows = read_rows(folder, columns=COLUMNS)
+    needed = [f"{response}_token_ids" for response in responses] or ["reference_token_ids"]
+    usable = [row for row in rows if all(row[ids] for ids in needed)]
     if not usable:
-        raise UserError(str(folder), f"no row has {ids}", "Run the curriculum stage, or loosen its selection")
+        raise UserError(str(folder), f"no row has {' and '.join(needed)}", "Run the curriculum stage, or loosen its selection")
     return sorted(usable, key=lambda row: (row["mixture_id"], row["item_id"]))
 
 
@@ -80,8 +84,7 @@ class Curriculum(Dataset[dict[str, Any]]):
         rows: curriculum rows.
         waves: clean audio by clip_id.
         processor: the backbone's.
-        views: which views a batch has beside the student's, of `noisy`, `clean`, `silence`, `drop_audio`.
-        response: `reference` or `pseudo_gt`.
+        views: which views a batch has beside the student's, of `clean`, `silence`, `drop_audio`, `keep_transcript`, `text`.
         order: row numbers, from `schedule`.
         clean: whether the student hears the clean clip, for each place in `order`; a row without a clean teacher stays noisy.
         cached_views: processor outputs to keep; a 2 s one takes about 65 kB.
@@ -93,12 +96,11 @@ class Curriculum(Dataset[dict[str, Any]]):
         waves: dict[str, Wave],
         processor: Any,
         views: Sequence[str],
-        response: str,
         order: Sequence[int],
         clean: Sequence[bool],
         cached_views: int,
     ) -> None:
-        self.rows, self.waves, self.processor, self.views, self.response = rows, waves, processor, views, response
+        self.rows, self.waves, self.processor, self.views = rows, waves, processor, views
         self.order, self.clean = order, clean
         self.view: Callable[[str, int], View] = lru_cache(cached_views)(self._view)
 
@@ -109,25 +111,33 @@ class Curriculum(Dataset[dict[str, Any]]):
         number = self.order[position]
         row = self.rows[number]
         return {
-            "student": self.view("clean" if self.clean[position] and taught(row) else "noisy", number),
-            **{name: self.view(name, number) for name in self.views},
-            "response": torch.tensor(row[f"{self.response}_token_ids"]),
-            "taught": taught(row),
-            "trusted": bool(row["reference_correct"]),
-            "item_id": row["item_id"],
-            "options": row["options"],
-            "answer": row["answer"],
+            "position": position,
+            "views": {
+                "student": self.view("clean" if self.clean[position] and taught(row) else "noisy", number),
+                **{name: self.view(name, number) for name in self.views},
+            },
+            "responses": {name: torch.tensor(row[f"{name}_token_ids"] or [], dtype=torch.long) for name in RESPONSES},
+            "flags": {
+                "taught": taught(row),
+                "trusted": bool(row["reference_correct"]),
+                **{f"has_{name}": bool(row[f"{name}_token_ids"]) for name in RESPONSES},
+            },
+            **{key: row[key] for key in ("item_id", "options", "answer", "kl_to_clean")},
         }
 
     def _view(self, name: str, number: int) -> View:
         row = self.rows[number]
+        read = text_only(row["transcript"] or "", row["prompt"])
+        if name == "text":
+            return family.inputs(self.processor, [family.chat_text(self.processor, read, False)], None, 1)
         # Without a clean teacher the view only fills its place in the batch; the loss leaves it out.
         wave = self.waves[row["clip_id"]] if name == "clean" and taught(row) else decode(row["audio"]["bytes"])[0]
         reason = refusal(wave, family.window_s(self.processor))
         if reason:
             raise UserError(f"mixture {row['mixture_id']}", f"audio does not fit the model ({reason})", "Rebuild the curriculum with this backbone")
-        heard = {"silence": np.zeros_like(wave), "drop_audio": None}.get(name, wave)
-        text = family.chat_text(self.processor, row["prompt"], heard is not None)
+        prompt = read if name == "keep_transcript" else row["prompt"]
+        heard = {"silence": np.zeros_like(wave), "keep_transcript": np.zeros_like(wave), "drop_audio": None}.get(name, wave)
+        text = family.chat_text(self.processor, prompt, heard is not None)
         return family.inputs(self.processor, [text], None if heard is None else [heard], 1)
 
 
@@ -137,19 +147,17 @@ def taught(row: Row) -> bool:
 
 
 def collate(examples: Sequence[dict[str, Any]], pad: int) -> dict[str, Any]:
-    """Examples as one batch: views padded on the left, responses (B, T) with their mask on the right."""
-    views = [name for name, value in examples[0].items() if isinstance(value, dict)]
-    responses = [example["response"] for example in examples]
-    return {
-        **{name: _stack([example[name] for example in examples], pad) for name in views},
-        "response": pad_sequence(responses, batch_first=True, padding_value=pad),
-        "response_mask": pad_sequence([torch.ones_like(ids) for ids in responses], batch_first=True),
-        "taught": torch.tensor([example["taught"] for example in examples]),
-        "trusted": torch.tensor([example["trusted"] for example in examples]),
-        "item_id": [example["item_id"] for example in examples],
-        "options": [example["options"] for example in examples],
-        "answer": [example["answer"] for example in examples],
-    }
+    """Examples as one batch: views padded on the left, responses (B, T) with their masks (`<name>_mask`) on the right, flags (B,)."""
+    batch: dict[str, Any] = {key: [example[key] for example in examples] for key in ("position", "item_id", "options", "answer", "kl_to_clean")}
+    for name in examples[0]["views"]:
+        batch[name] = _stack([example["views"][name] for example in examples], pad)
+    for name in examples[0]["responses"]:
+        responses = [example["responses"][name] for example in examples]
+        batch[name] = pad_sequence(responses, batch_first=True, padding_value=pad)
+        batch[f"{name}_mask"] = pad_sequence([torch.ones_like(ids) for ids in responses], batch_first=True)
+    for name in examples[0]["flags"]:
+        batch[name] = torch.tensor([example["flags"][name] for example in examples])
+    return batch
 
 
 def _stack(views: Sequence[View], pad: int) -> View:

@@ -1,7 +1,9 @@
 """What the methods optimise: pure functions on tensors, straight from the papers' equations.
 
-Shapes: B items, K rollouts of each, T response tokens, V vocabulary entries. Logits at position t are those that
-predict token t. Masks are 1 on response tokens and 0 on padding, so the amount of padding changes no value.
+Shapes: B items, K rollouts of each, T response tokens, V vocabulary entries, P audio positions of D features. Logits at
+position t are those that predict token t. Masks are 1 on response tokens (or positions that hold sound) and 0 on padding;
+padding may hold any number up to 1e30 in size and changes neither values nor gradients. Every loss is one value an item:
+the caller alone knows the batch over which items are averaged. The surrogates of a task reward are in `policy_losses`.
 """
 
 import torch
@@ -9,9 +11,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
+def log_softmax(logits: Tensor) -> Tensor:
+    """Log-probabilities over the last axis, in float32 at least: half precision would round a ratio of two of them to a few percent."""
+    return logits.log_softmax(-1, dtype=torch.promote_types(logits.dtype, torch.float32))
+
+
 def token_logprobs(logits: Tensor, ids: Tensor) -> Tensor:
     """Log-probability of each given token: logits (..., T, V) and ids (..., T) to (..., T)."""
-    return logits.log_softmax(-1).gather(-1, ids.unsqueeze(-1)).squeeze(-1)
+    return log_softmax(logits).gather(-1, ids.unsqueeze(-1)).squeeze(-1)
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
@@ -20,14 +27,35 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
 
 
 def token_kl(teacher: Tensor, student: Tensor, mask: Tensor, tau: float = 1.0) -> Tensor:
-    """Token-mean of tau^2 KL(softmax(teacher / tau) || softmax(student / tau)).
+    """Token-mean of tau^2 KL(softmax(teacher / tau) || softmax(student / tau)): the forward KL, over the whole vocabulary.
 
-    EchoDistill eq. 3 (tau = 1) and CAAD's L_CD. Logits (B, T, V) and mask (B, T) to (B,). The teacher gets no gradient.
+    EchoDistill eq. 3 (tau = 1), CAAD's L_CD, and GKD along the student's own tokens. Logits (B, T, V) and mask (B, T) to (B,).
+    The teacher gets no gradient.
     """
-    teacher_log = (teacher.detach() / tau).log_softmax(-1)
-    student_log = (student / tau).log_softmax(-1)
-    divergence = F.kl_div(student_log, teacher_log, reduction="none", log_target=True).sum(-1)
+    divergence = F.kl_div(log_softmax(student / tau), log_softmax(teacher.detach() / tau), reduction="none", log_target=True).sum(-1)
     return tau**2 * masked_mean(divergence, mask)
+
+
+def reverse_kl(teacher: Tensor, student: Tensor, mask: Tensor) -> Tensor:
+    """Token-mean of KL(softmax(student) || softmax(teacher)), over the whole vocabulary, along tokens the student sampled.
+
+    X-OPD (arXiv 2603.24596) with `estimator: full`, in both branches. Logits (B, T, V) and mask (B, T) to (B,). The teacher gets
+    no gradient, and neither does the choice of the tokens.
+    """
+    divergence = F.kl_div(log_softmax(teacher.detach()), log_softmax(student), reduction="none", log_target=True).sum(-1)
+    return masked_mean(divergence, mask)
+
+
+def sampled_reverse_kl(teacher_logprobs: Tensor, student_logprobs: Tensor, behaviour_logprobs: Tensor, mask: Tensor) -> Tensor:
+    """X-OPD's objective negated: -(1/|y|) sum_t r_t sg[A_t], A_t = log pi_phi - log pi_theta, r_t = pi_theta / pi_old.
+
+    Log-probabilities of the sampled tokens under the teacher, the student and the policy that sampled them, each (..., T), and
+    mask (..., T), to (...). Only the student gets a gradient. Given the tokens before it, each token's gradient is in expectation
+    that of `reverse_kl`; the value is not, and where |y| depends on the tokens the 1/|y| weight ties the two together.
+    """
+    ratio = torch.where(mask.bool(), student_logprobs - behaviour_logprobs.detach(), 0.0).exp()
+    advantage = (teacher_logprobs - student_logprobs).detach()
+    return -masked_mean(ratio * advantage, mask)
 
 
 def shaped_rewards(rewards: Tensor, closeness: Tensor, beta: float) -> Tensor:
@@ -43,14 +71,18 @@ def shaped_rewards(rewards: Tensor, closeness: Tensor, beta: float) -> Tensor:
     return (rewards + beta * (rewards > 0) * closeness).clamp(-1.0, 2.0)
 
 
-def group_advantages(rewards: Tensor) -> Tensor:
+def group_advantages(rewards: Tensor, scale: bool = True) -> Tensor:
     """EchoDistill eq. 5: (r - mean) / max(std, 1e-6) within each group, population std. (B, K) to (B, K).
 
-    In float64, because the float32 mean of equal rewards is off by an ulp, which division by 1e-6 would turn into signal.
+    `scale=False` leaves the division out, as Dr. GRPO does (arXiv 2503.20783). In float64 and from the group's first reward, so
+    that a group of equal rewards has advantages of exactly 0: a mean that is off by an ulp would become signal when divided by 1e-6.
     """
-    exact = rewards.double()
+    exact = rewards.detach().double()
+    exact = exact - exact[..., :1]
     centred = exact - exact.mean(-1, keepdim=True)
-    return (centred / exact.std(-1, correction=0, keepdim=True).clamp(min=1e-6)).to(rewards.dtype)
+    if scale:
+        centred = centred / exact.std(-1, correction=0, keepdim=True).clamp(min=1e-6)
+    return centred.to(rewards.dtype)
 
 
 def clipped_surrogate(student: Tensor, teacher: Tensor, advantages: Tensor, clip: float) -> Tensor:
@@ -67,23 +99,41 @@ def clipped_surrogate(student: Tensor, teacher: Tensor, advantages: Tensor, clip
     return -torch.minimum(rho * fixed, rho.clamp(1.0 - clip, 1.0 + clip) * fixed).mean()
 
 
-def contrastive_logits(heard: Tensor, unheard: Tensor, alpha: float) -> Tensor:
-    """CAAD's teacher (1 + alpha) z+ - alpha z-: what hearing adds over the text prior. (B, T, V); alpha = 0 is plain KD."""
+def contrastive_logits(heard: Tensor, unheard: Tensor, alpha: float | Tensor) -> Tensor:
+    """CAAD's teacher (1 + alpha) z+ - alpha z-: what hearing adds over the text prior. (B, T, V); alpha = 0 is plain distillation.
+
+    `alpha` is one number, or one an item, (B,).
+    """
+    if isinstance(alpha, Tensor):
+        alpha = alpha.to(heard)[:, None, None]
     return (1.0 + alpha) * heard - alpha * unheard
 
 
-def feature_distance(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
-    """Squared error of audio features relative to their spread: sum |s - t|^2 / sum |t - mean t|^2 over positions with mask 1.
+def feature_distance(student: Tensor, teacher: Tensor, mask: Tensor, variance: float) -> Tensor:
+    """Squared distance of audio features relative to their spread: mean of |s - t|^2 / variance over positions with mask 1.
 
-    Ours, not EchoDistill's. Features (B, P, D) and mask (B, P) to a scalar; 1 is what predicting the mean would give.
+    Ours, not EchoDistill's. Features (B, P, D) and mask (B, P) to (B,); 1 is about what predicting the mean would give. The
+    teacher gets no gradient. `variance` is `feature_variance` of the teacher's features, a constant, so that an item's distance
+    does not depend on the batch it is in.
     """
-    heard, clean = student[mask.bool()], teacher.detach()[mask.bool()]
-    spread = (clean - clean.mean(0)).square().sum()
-    return (heard - clean).square().sum() / spread.clamp(min=1e-12)
+    apart = torch.where(mask.bool().unsqueeze(-1), student - teacher.detach(), 0.0)
+    return masked_mean(apart.square().sum(-1), mask) / variance
+
+
+def feature_variance(features: Tensor, mask: Tensor) -> float:
+    """Mean of |t - mean t|^2 over all positions with mask 1: (B, P, D) and (B, P) to a number.
+
+    Raises ValueError where it is not above 0 (no position, or all alike), since nothing can be measured by it.
+    """
+    held = features.detach()[mask.bool()].double()
+    variance = float((held - held.mean(0)).square().sum(-1).mean())
+    if not variance > 0:
+        raise ValueError(f"features of {len(held)} positions have the variance {variance}")
+    return variance
 
 
 def cross_entropy(student: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
-    """Token-mean negative log-likelihood of the Pseudo-GT (CAAD's L_GT): (B, T, V), (B, T), (B, T) to (B,)."""
+    """Token-mean negative log-likelihood of the given tokens (SFT; CAAD's L_GT): (B, T, V), (B, T), (B, T) to (B,)."""
     return -masked_mean(token_logprobs(student, ids), mask)
 
 

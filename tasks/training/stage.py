@@ -2,7 +2,7 @@
 
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,20 +10,25 @@ from typing import Any
 import torch
 
 from tasks.backbone.model import save
+from tasks.common.audio import Wave
 from tasks.common.cli import Counts
 from tasks.common.errors import UserError
-from tasks.common.params import load
 from tasks.engines import qwen2_audio as family
 from tasks.engines.device import place
-from tasks.training import caad, echodistill
-from tasks.training.data import Curriculum, clean_turns, clean_waves, schedule, taught, training_rows
-from tasks.training.params import TrainingParams
+from tasks.training.caad import paths
+from tasks.training.cached_teacher import remembered
+from tasks.training.data import Curriculum, Row, clean_turns, clean_waves, schedule, taught, training_rows
+from tasks.training.methods import Objective, objective
+from tasks.training.objectives import feature_variance
+from tasks.training.params import CaadParams, RunParams, TrainingParams, run_params, training_params
+from tasks.training.passes import Cast, Figures
+from tasks.training.scoring import audio_positions, listening, read
 from tasks.training.trainer import train, write_log
 from tasks.training.validate import accuracies, validation_rows
 
 BACKBONE = Path("models/backbone")
 MODELS = Path("models")
-METHODS: dict[str, tuple[Any, str]] = {"echodistill": (echodistill.EchoDistill, echodistill.RESPONSE), "caad": (caad.Caad, caad.RESPONSE)}
+CALIBRATION_CLIPS = 64  # their clean features give the unit of the representation term; more move it by less than a hundredth
 log = logging.getLogger("dinproof")
 
 
@@ -40,42 +45,71 @@ def threads(count: int) -> Iterator[None]:
 
 def run(method: str = "") -> Counts:
     """Train one method from the backbone and write models/<method>. Raises UserError for an unknown method or missing inputs."""
-    if method not in METHODS:
-        raise UserError(f"python -m tasks.training {method}".rstrip(), "a method is needed", f"Choose one of: {', '.join(METHODS)}")
-    if not (BACKBONE / "config.json").is_file():
-        raise UserError(str(BACKBONE), "no backbone here", "Run the backbone stage: python -m tasks.backbone")
-    params = load("training", TrainingParams)
-    with threads(params.threads):
-        return learn(method, params)
+    training = training_params()
+    own = run_params(training, method)
+    for folder in (BACKBONE, training.teacher):
+        if not (folder / "config.json").is_file():
+            raise UserError(str(folder), "no model here", "Run the backbone stage: python -m tasks.backbone")
+    with threads(training.threads):
+        rows = training_rows(objective(training, method, own).responses)
+        student, processor, lines = fit(method, own, training, rows, clean_waves(rows), BACKBONE)
+        folder = MODELS / method
+        publish(student, processor, folder)
+        held_out = validation_rows(training.validation_rows)
+        models = {"base": BACKBONE, method: folder}
+        validation = [{"model": name, "split": "validation", **accuracies(path, held_out, training.max_new_tokens)} for name, path in models.items()]
+    for line in validation:
+        log.info("training: %s", ", ".join(f"{key} {value}" for key, value in line.items()))
+    write_log(folder / "train_log.jsonl", [*lines, *validation])
+    return Counts(done={"steps": own.steps, "items": len(rows), "untaught": sum(not taught(row) for row in rows)})
 
 
-def learn(method: str, params: TrainingParams) -> Counts:
-    """The run itself, at the number of threads that is set."""
-    objective_class, response = METHODS[method]
-    own = getattr(params, method)
-    rows = training_rows(response)
+def fit(
+    method: str, own: RunParams, training: TrainingParams, rows: Sequence[Row], waves: dict[str, Wave], backbone: Path
+) -> tuple[Any, Any, list[Figures]]:
+    """Train `backbone` on `rows` (with their clean audio by clip_id): the student, its processor, and the lines of its log."""
+    goal = objective(training, method, own)
     order = schedule([row["stage"] for row in rows], own.steps, own.batch_items, own.order, own.seed)
     clean = clean_turns(len(order), own.clean_share, own.seed)
     device, _, reason = place()
     log.info("training %s: %s; %d rows, %d steps of %d items", method, reason, len(rows), own.steps, own.batch_items)
     # Weights and their moments stay in float32: a step of the optimiser is lost in bfloat16's eight bits.
-    student, processor = family.load(BACKBONE, device, torch.float32)
-    teacher, _ = family.load(BACKBONE, device, torch.float32)
+    student, processor = family.load(backbone, device, torch.float32)
+    teacher, _ = family.load(training.teacher, device, torch.float32)
     teacher.requires_grad_(False)
-    objective, waves = objective_class(teacher, processor, own), clean_waves(rows)
-    if method == "caad":
-        objective.remember(rows, waves, BACKBONE)
-    dataset = Curriculum(rows, waves, processor, objective.views, response, order, clean, params.cached_views)
-    lines = train(method, student, processor.tokenizer.pad_token_id, dataset, objective, own, params.log_every)
-    folder = MODELS / method
-    publish(student, processor, folder)
-    held_out = validation_rows(params.validation_rows)
-    models = {"base": BACKBONE, method: folder}
-    validation = [{"model": name, "split": "validation", **accuracies(path, held_out, params.max_new_tokens)} for name, path in models.items()]
-    for line in validation:
-        log.info("training: %s", ", ".join(f"{key} {value}" for key, value in line.items()))
-    write_log(folder / "train_log.jsonl", [*lines, *validation])
-    return Counts(done={"steps": own.steps, "items": len(set(order)), "untaught": sum(not taught(row) for row in rows)})
+    dataset = Curriculum(rows, waves, processor, goal.views, order, clean, training.cached_views)
+    cast = Cast(
+        teacher,
+        processor,
+        own.rollouts,
+        own.seed,
+        feature_variance=spread(teacher, processor, dataset, device) if goal.lambda_features else 1.0,
+        kept=kept_teacher(goal, rows, waves, training.teacher),
+    )
+    lines = train(method, student, dataset, goal, cast, own, training.log_every)
+    return student, processor, lines
+
+
+def kept_teacher(goal: Objective, rows: Sequence[Row], waves: dict[str, Wave], teacher: Path) -> dict[tuple[str, str], Row]:
+    """The teacher's distributions from disk, for a part that wants them there; computes what no earlier run has."""
+    for part in goal.parts:
+        if isinstance(part.params, CaadParams) and part.params.cached_tokens:
+            return remembered(rows, waves, paths(part.params), teacher, part.params.cached_tokens)
+    return {}
+
+
+@torch.no_grad()
+def spread(teacher: Any, processor: Any, dataset: Curriculum, device: torch.device) -> float:
+    """Variance of the teacher's clean audio features over the first clips by id, which no seed moves."""
+    firsts = {row["clip_id"]: number for number, row in reversed(list(enumerate(dataset.rows))) if taught(row)}
+    features, masks = [], []
+    for clip_id in sorted(firsts)[:CALIBRATION_CLIPS]:
+        view = {name: tensor.to(device) for name, tensor in dataset.view("clean", firsts[clip_id]).items()}
+        with listening(teacher) as heard:
+            read(teacher, view)
+        features.append(heard[0])
+        masks.append(audio_positions(view, processor.audio_token_id, heard[0].shape[1]))
+    return feature_variance(torch.cat(features), torch.cat(masks))
 
 
 def publish(model: Any, processor: Any, folder: Path) -> None:

@@ -1,10 +1,10 @@
-"""One `transformers.Trainer` for every method: the method is a function from model and batch to a loss and its figures."""
+"""One `transformers.Trainer` for every method: an objective takes what student and teacher say of a batch to a loss."""
 
 import json
 import tempfile
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -14,28 +14,41 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from tasks.common.errors import UserError
 from tasks.common.fanout import progress
 from tasks.training.data import Curriculum, collate
-from tasks.training.params import OptimiserParams
-
-Figures = dict[str, float]
-Objective = Callable[[Any, dict[str, Any], int], tuple[Tensor, Figures]]
-"""`objective(student, batch, step)` gives the loss to minimise and the figures worth watching."""
+from tasks.training.methods import Objective, flags
+from tasks.training.params import RunParams
+from tasks.training.passes import Cast, Figures, Passes
 
 
 class MethodTrainer(Trainer):
-    """A Trainer whose loss is the method's objective. Raises UserError where the loss is not a finite number."""
+    """A Trainer whose loss is the method's objective, averaged over the step whatever its micro-batches and processes.
 
-    def __init__(self, name: str, objective: Objective, **kwargs: Any) -> None:
+    Raises UserError where the loss is not a finite number.
+    """
+
+    def __init__(self, name: str, objective: Objective, cast: Cast, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.model_accepts_loss_kwargs = False  # the objectives average themselves
-        self.name, self.objective = name, objective
-        self.figures: Figures = {}
+        self.name, self.objective, self.cast = name, objective, cast
+        self.figures: list[Figures] = []
+
+    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: torch.device) -> Any:
+        """The micro-batches of a step, each told how many items of the whole step every mean goes over."""
+        batches, count = super().get_batch_samples(epoch_iterator, num_batches, device)
+        if batches:
+            here = flags(batches)
+            counted = self.accelerator.gather(torch.tensor([list(here.values())], dtype=torch.float64, device=device)).sum(0)
+            totals = dict(zip(here, counted.tolist(), strict=True))
+            copies = len(batches) * self.accelerator.num_processes
+            batches = [{**batch, "totals": totals, "copies": copies} for batch in batches]
+        return batches, count
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
-        loss, figures = self.objective(model, inputs, self.state.global_step)
+        passes = Passes(model, self.cast, inputs)
+        loss = self.objective(passes)
         if not torch.isfinite(loss):
             where = f"training {self.name}, step {self.state.global_step + 1}"
             raise UserError(where, f"the loss is {loss.item()}", f"Lower training.{self.name}.learning_rate, or clip_norm")
-        self.figures = {"loss": loss.item(), **figures}
+        self.figures.append({"loss": loss.item(), **passes.figures})
         return (loss, {}) if return_outputs else loss
 
 
@@ -53,10 +66,11 @@ class Watch(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         assert self.trainer is not None
-        self.recent.append(self.trainer.figures)
+        self.recent += self.trainer.figures
+        self.trainer.figures = []
         self.bar.update()
         if state.global_step % self.every == 0 or state.global_step == state.max_steps:
-            means = {key: round(sum(figures[key] for figures in self.recent) / len(self.recent), 6) for key in self.recent[0]}
+            means = {key: round(fmean(figures[key] for figures in self.recent), 6) for key in self.recent[0]}
             rate = kwargs["lr_scheduler"].get_last_lr()[0]
             self.lines.append({"step": state.global_step, "learning_rate": float(f"{rate:.6g}"), **means})
             self.bar.set_postfix({key: f"{value:.3f}" for key, value in means.items()})
@@ -88,21 +102,28 @@ class Average(TrainerCallback):
             weight.copy_(mean)
 
 
-def train(name: str, model: Any, pad: int, dataset: Curriculum, objective: Objective, params: OptimiserParams, log_every: int) -> list[Figures]:
-    """Train `model` in place over `dataset`, in its order; returns the lines of the log."""
+def train(name: str, model: Any, dataset: Curriculum, objective: Objective, cast: Cast, params: RunParams, log_every: int) -> list[Figures]:
+    """Train `model` in place over `dataset`, in its order; returns the lines of the log. Raises UserError for micro-batches that are not whole."""
     watch = Watch(name, log_every)
+    micro = params.batch_items // params.accumulate
+    if micro * params.accumulate != params.batch_items:
+        raise UserError(
+            f"training.{name}", f"{params.batch_items} items do not divide into {params.accumulate} micro-batches", "Change batch_items or accumulate"
+        )
     with tempfile.TemporaryDirectory() as scratch:
         trainer = MethodTrainer(
             name,
             objective,
+            cast,
             model=model,
             train_dataset=dataset,
-            data_collator=partial(collate, pad=pad),
+            data_collator=partial(collate, pad=cast.processor.tokenizer.pad_token_id),
             callbacks=[watch, *([Average(params.ema)] if params.ema else [])],
             args=TrainingArguments(
                 output_dir=scratch,
                 max_steps=params.steps,
-                per_device_train_batch_size=params.batch_items,
+                per_device_train_batch_size=micro,
+                gradient_accumulation_steps=params.accumulate,
                 train_sampling_strategy="sequential",  # the dataset is in the curriculum's order
                 learning_rate=params.learning_rate,
                 lr_scheduler_type=params.schedule,
