@@ -57,10 +57,10 @@ class Job:
     kinds: tuple[str, ...] = ("noisy", "clean")
 
 
-def training_of(job: Job) -> tuple[TrainingParams, RunParams | None]:
-    """The section in force with the job's settings and seed, and the run's own parameters; none for `base`."""
+def training_of(job: Job, section: dict[str, Any]) -> tuple[TrainingParams, RunParams | None]:
+    """The `training` section with the job's settings and seed, and the run's own parameters; none for `base`."""
     settings = laid(job.settings, {"common": {"seed": job.seed}})
-    training = TrainingParams.model_validate(laid(training_params().model_dump(), settings))
+    training = TrainingParams.model_validate(laid(section, settings))
     return training, None if job.method == "base" else run_params(training, job.method)
 
 
@@ -74,11 +74,11 @@ def world_of(name: str, folder: str) -> World:
     return made
 
 
-def run(job: Job, folder: Path, store: Path) -> Path:
-    """Train and ask, unless the store has it: the Parquet file of answers. Deterministic but for the column of CPU seconds."""
+def run(job: Job, section: dict[str, Any], folder: Path, store: Path) -> Path:
+    """Train and ask, unless the store has it: the Parquet file of answers. `section` is `training` of the params.yaml in force."""
     os.environ["TQDM_DISABLE"] = "1"  # one bar, that of the jobs
     os.chdir(folder)
-    training, own = training_of(job)
+    training, own = training_of(job, section)
     world = world_of(job.world, job.folder)
     parts = [training.model_dump()[part] for part in getattr(own, "weights", {})]
     known = [RECIPE, world.fingerprint(), job.method, own.model_dump(mode="json") if own else None, parts, job.split, list(job.kinds)]
@@ -92,7 +92,8 @@ def answers(job: Job, world: World, training: TrainingParams, own: RunParams | N
     """A row a question: ids, kind, what was chosen, whether it is right; the run's CPU seconds and log in the schema's metadata."""
     from tasks.training.stage import fit, threads
 
-    seconds, lines = 0.0, []
+    seconds = 0.0
+    lines: list[dict[str, Any]] = []
     with threads(training.threads), tempfile.TemporaryDirectory() as scratch:
         model = world.backbone
         if own is not None:
@@ -121,9 +122,10 @@ def run_all(jobs: Sequence[Job], folders: dict[str, Path], store: Path, processe
     store.mkdir(parents=True, exist_ok=True)
     found: dict[Key, Path] = {}
     ordered = sorted(jobs, key=lambda job: (job.folder, job.world, job.seed, job.name))
+    section = training_params().model_dump()
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, mp_context=context) as pool, tqdm(total=len(ordered), unit="run") as bar:
-        waiting = {pool.submit(run, job, folders[job.folder].resolve(), store.resolve()): job for job in ordered}
+        waiting = {pool.submit(run, job, section, folders[job.folder].resolve(), store.resolve()): job for job in ordered}
         for done in as_completed(waiting):
             job = waiting[done]
             found[key_of(job)] = done.result()

@@ -50,7 +50,8 @@ def share(tables: Sequence[pa.Table], value: Value) -> Estimate:
     seed_draws = _draws(len(read), "seeds")
     total = ((seed_draws @ sums) * clip_draws).sum(1)
     of = ((seed_draws @ counts) * clip_draws).sum(1)
-    return np.divide(total, of, out=np.full_like(total, np.nan), where=of > 0)
+    mean: Estimate = np.divide(total, of, out=np.full_like(total, np.nan), where=of > 0)
+    return mean
 
 
 def _draws(count: int, *seed: object) -> NDArray[np.float64]:
