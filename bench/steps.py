@@ -6,8 +6,9 @@ itself over prompt and response as a whole, so that it hears the audio again for
 the audio features from a pass that it makes anyway. Both sample by the same draws; before anything is timed, losses must agree to 1e-4 and
 gradients to 1e-3 of their size. Medians of CPU time, each in turn, the optimiser included (at rate 0, so that turns are alike).
 
-`caad_sync_over_token` has targets of 64 tokens, through which the peer takes the teacher's two paths token by token with key-value caches,
-as dual-path decoding does; its student is one pass over the whole, as in any teacher forcing.
+`caad_sync_over_token*` are eight items, the paper's batch, with targets of 64 tokens. The peer goes through them token by token, the teacher's two
+paths and the student each with a key-value cache, as dual-path decoding does; `_teacher` has its student in one pass over the whole; and
+`_uncached` reads audio, prompt and the tokens before again for each token, as the equations are written.
 """
 
 import time
@@ -18,11 +19,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import LogitsProcessor
 
 from bench.table import Row
-from tasks.engines import qwen2_audio as family
 from tasks.training.data import Curriculum, clean_waves, collate, training_rows
+from tasks.training.families import folder_family
 from tasks.training.methods import Objective, flags, objective
 from tasks.training.objectives import token_logprobs
 from tasks.training.params import METHODS as PARAMS
@@ -33,12 +33,13 @@ from tasks.training.scoring import Prefix, audio_positions, listening
 from tasks.training.stage import spread
 
 BACKBONE = Path("models/backbone")
-ITEMS, TARGET, TURNS = 16, 64, 9
+ITEMS, TURNS = 16, 9
+CAAD_ITEMS, TARGET = 8, 64
 UNREAD = Prefix((), torch.empty(0), torch.empty(0))
 Batch = dict[str, Any]
 
 
-class Drawn(LogitsProcessor):
+class Drawn:
     """Leaves only the token that the draw picks, so that both sides sample the same rollouts."""
 
     def __init__(self, draws: Tensor, temperature: float) -> None:
@@ -59,8 +60,9 @@ class Plain(Passes):
         times, length = len(ids) // len(self.batch["taught"]), ids.shape[1]
         given = {name: tensor.repeat_interleave(times, 0) for name, tensor in self.batch[view].items()}
         given["input_ids"], given["attention_mask"] = torch.cat([given["input_ids"], ids], 1), torch.cat([given["attention_mask"], mask], 1)
+        positions = (given["attention_mask"].cumsum(-1) - 1).clamp(min=0)
         with listening(model) as features:
-            hidden = model.model(**given, use_cache=False).last_hidden_state
+            hidden = model.model(**given, position_ids=positions, use_cache=False).last_hidden_state
         if features and times == 1:
             self._made["features", id(model), view] = features[0]
         logits: Tensor = model.lm_head(hidden[:, -length - 1 : -1])
@@ -88,10 +90,12 @@ class Plain(Passes):
         return self.without_gradient(view, *self.response(name))
 
     def rollouts(self, view: str = "student") -> Rollouts:
-        return self._once(("rollouts", view), lambda: self._generated(view))
+        made: Rollouts = self._once(("rollouts", view), lambda: self._generated(view))
+        return made
 
     def student_on(self, rollouts: Rollouts, view: str = "student") -> Tensor:
-        return self._made["student on", view]
+        logits: Tensor = self._made["student on", view]
+        return logits
 
     def teacher_on(self, rollouts: Rollouts, view: str = "clean") -> Tensor:
         return self.without_gradient(view, rollouts.ids, rollouts.mask)
@@ -128,12 +132,14 @@ class Stepped(Plain):
     def stepped(self, model: Any, view: str, ids: Tensor, mask: Tensor) -> Tensor:
         """Logits (B, T, V), each from a step of its own after the prompt was read."""
         given = self.batch[view]
-        seen, out = given["attention_mask"], model(**given, use_cache=True)
-        logits = [out.logits[:, -1]]
+        seen = given["attention_mask"]
+        out = model.model(**given, position_ids=(seen.cumsum(-1) - 1).clamp(min=0), use_cache=True)
+        logits = [model.lm_head(out.last_hidden_state[:, -1])]
         for place in range(ids.shape[1] - 1):
+            token, where, cache = ids[:, place : place + 1], seen.sum(-1, keepdim=True), out.past_key_values
             seen = torch.cat([seen, mask[:, place : place + 1]], 1)
-            out = model(input_ids=ids[:, place : place + 1], attention_mask=seen, past_key_values=out.past_key_values, use_cache=True)
-            logits.append(out.logits[:, -1])
+            out = model.model(input_ids=token, attention_mask=seen, position_ids=where, past_key_values=cache, use_cache=True)
+            logits.append(model.lm_head(out.last_hidden_state[:, -1]))
         return torch.stack(logits, 1)
 
 
@@ -166,16 +172,17 @@ class Bench:
         return objective(self.training, method, own), replace(self.cast, rollouts=own.rollouts)
 
 
-def set_up() -> Bench:
+def set_up(items: int) -> Bench:
     """The trained backbone as student and as teacher, and rows from all over the curriculum."""
     training = training_params()
+    family = folder_family(BACKBONE)
     student, processor = family.load(BACKBONE, torch.device("cpu"), torch.float32)
     teacher, _ = family.load(BACKBONE, torch.device("cpu"), torch.float32)
     rows = training_rows(["reference", "pseudo_gt"])
-    rows = rows[:: len(rows) // ITEMS][:ITEMS]
+    rows = rows[:: len(rows) // items][:items]
     views = {view for name in PARAMS for view in objective(training, name, run_params(training, name)).views}
-    data = Curriculum(rows, clean_waves(rows), processor, sorted(views), range(ITEMS), [False] * ITEMS, ITEMS * 8)
-    batch = collate([data[position] for position in range(ITEMS)], processor.tokenizer.pad_token_id)
+    data = Curriculum(rows, clean_waves(rows), processor, sorted(views), range(items), [False] * items, items * 8)
+    batch = collate([data[position] for position in range(items)], processor.tokenizer.pad_token_id)
     variance = spread(teacher, processor, data, torch.device("cpu"))
     cast = Cast(teacher.requires_grad_(False), processor, run_params(training, "sft").rollouts, 0, variance)
     return Bench(training, student, cast, {**batch, "totals": flags([batch]), "copies": 1})
@@ -198,7 +205,7 @@ def gradients(goal: Objective, passes: Passes) -> tuple[float, Tensor]:
     )
 
 
-def compared(name: str, bench: Bench, method: str, batch: Batch, plain: type[Passes], peer: str, note: str) -> Row:
+def compared(name: str, bench: Bench, method: str, batch: Batch, plain: type[Passes], peer: str, note: str, turns: int = TURNS) -> Row:
     """Our step and the plain one: first their agreement, then their CPU time in turns."""
     goal, cast = bench.of(method)
     (loss, gradient), (other, expected) = (gradients(goal, kind(bench.student, cast, batch)) for kind in (Passes, plain))
@@ -207,10 +214,10 @@ def compared(name: str, bench: Bench, method: str, batch: Batch, plain: type[Pas
         raise AssertionError(f"{name}: losses {loss} and {other}, gradients {apart:.2g} of their size apart")
     optimiser = torch.optim.AdamW(bench.student.parameters(), lr=0.0)
     times: dict[type[Passes], list[float]] = {Passes: [], plain: []}
-    for _ in range(TURNS):
+    for _ in range(turns):
         for kind, taken in times.items():
             start = time.process_time()
-            goal(kind(bench.student, cast, batch)).backward()
+            torch.autograd.backward(goal(kind(bench.student, cast, batch)))
             torch.nn.utils.clip_grad_norm_(bench.student.parameters(), 1.0)
             optimiser.step()
             optimiser.zero_grad()
@@ -222,14 +229,18 @@ def compared(name: str, bench: Bench, method: str, batch: Batch, plain: type[Pas
 def rows() -> list[Row]:
     """One row a method, and CAAD along long targets against token by token."""
     torch.set_num_threads(1)
-    bench = set_up()
-    found = []
+    bench, found = set_up(ITEMS), []
     for method in PARAMS:
         goal, cast = bench.of(method)
         name = "grpo_step_over_plain" if method == "grpo" else f"step_{method}_over_plain"
-        samples = bool({"grpo", "echodistill", "xopd", "gkd"} & {part.name for part in goal.parts})
-        note = f"{ITEMS} items" + samples * f", groups of {cast.rollouts.group_size}"
+        note = f"{ITEMS} items" + bool(goal.sampled) * f", groups of {cast.rollouts.group_size}"
         found.append(compared(name, bench, method, bench.batch, Plain, "separate passes", note))
-    note = f"{ITEMS} items, targets of {TARGET} tokens"
-    found.append(compared("caad_sync_over_token", bench, "caad", stretched(bench.batch, TARGET), Stepped, "token by token", note))
+    bench = set_up(CAAD_ITEMS)
+    batch, note = stretched(bench.batch, TARGET), f"{CAAD_ITEMS} items, targets of {TARGET} tokens"
+    for suffix, plain, peer, turns in (
+        ("", Stepped, "token by token", TURNS),
+        ("_teacher", TeacherStepped, "teacher token by token", TURNS),
+        ("_uncached", Unkept, "token by token without a cache", 3),
+    ):
+        found.append(compared(f"caad_sync_over_token{suffix}", bench, "caad", batch, plain, peer, note, turns))
     return found

@@ -38,7 +38,7 @@ class Job:
 
     Args:
         folder: name of the built folder it stands in, e.g. `embedded`.
-        world: `built`, or `<module of bench.results>.<function>` that makes a World from the built one.
+        world: `built`, or `<module of bench.results>.<function>` that makes a World from the built one and a folder to keep models in.
         name: the row of the table.
         method: of `tasks.training`, or `base` for the world's backbone as it is.
         settings: laid over the `training` section, e.g. {"common": {"steps": 200}, "grpo": {"clip": 0.1}}.
@@ -65,12 +65,12 @@ def training_of(job: Job, section: dict[str, Any]) -> tuple[TrainingParams, RunP
 
 
 @lru_cache(1)
-def world_of(name: str, folder: str) -> World:
-    """The job's world, in the folder this process stands in; kept for the next job of the same."""
+def world_of(name: str, folder: str, cache: Path) -> World:
+    """The job's world, in the folder this process stands in; kept for the next job of the same. What one makes goes into `cache`."""
     if name == "built":
         return built(folder)
     module, function = name.split(".")
-    made: World = getattr(import_module(f"bench.results.{module}"), function)(built(folder))
+    made: World = getattr(import_module(f"bench.results.{module}"), function)(built(folder), cache)
     return made
 
 
@@ -79,7 +79,7 @@ def run(job: Job, section: dict[str, Any], folder: Path, store: Path) -> Path:
     os.environ["TQDM_DISABLE"] = "1"  # one bar, that of the jobs
     os.chdir(folder)
     training, own = training_of(job, section)
-    world = world_of(job.world, job.folder)
+    world = world_of(job.world, job.folder, store / "worlds")
     parts = [training.model_dump()[part] for part in getattr(own, "weights", {})]
     known = [RECIPE, world.fingerprint(), job.method, own.model_dump(mode="json") if own else None, parts, job.split, list(job.kinds)]
     path = store / f"{content_id(known)}.parquet"

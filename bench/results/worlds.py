@@ -1,6 +1,9 @@
 """Worlds: what a method is trained on and asked about. A comparison may bring its own, made from a built folder."""
 
+import shutil
+import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -41,7 +44,7 @@ class World:
         held_out: rows of `validation` and `test` that clean audio answers; conflict items are left out.
         backbone: the student's start.
         teacher: the frozen teacher.
-        ways: how a held-out row is put to a model, by kind.
+        ways: how a held-out row is put to a model, by kind; None where it is not put so.
     """
 
     name: str
@@ -50,11 +53,12 @@ class World:
     held_out: dict[str, list[Row]]
     backbone: Path = Path("models/backbone")
     teacher: Path = Path("models/backbone")
-    ways: dict[str, Callable[[Row, dict[str, Wave]], Request]] = field(default_factory=dict)
+    ways: dict[str, Callable[[Row, dict[str, Wave]], Request | None]] = field(default_factory=dict)
 
     def questions(self, split: str, kinds: Sequence[str]) -> list[Question]:
         """Every held-out question of a split in every way asked for."""
-        return [Question(row, kind, self.ways[kind](row, self.waves)) for kind in kinds for row in self.held_out[split]]
+        asked = ((row, kind, self.ways[kind](row, self.waves)) for kind in kinds for row in self.held_out[split])
+        return [Question(row, kind, request) for row, kind, request in asked if request is not None]
 
     def fingerprint(self) -> str:
         """Changes where the models, the rows or their prompts change."""
@@ -84,10 +88,22 @@ def answerable(path: Path) -> list[Row]:
     return sorted(rows, key=lambda row: (row["mixture_id"], row["item_id"]))
 
 
+def made_once(place: Path, make: Callable[[Path], None]) -> Path:
+    """`place`, which `make` fills unless it is there; whole or not at all, should two processes do so at once."""
+    if not place.is_dir():
+        place.parent.mkdir(parents=True, exist_ok=True)
+        fresh = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=place.parent))
+        make(fresh)
+        with suppress(OSError):  # the other process was first
+            fresh.replace(place)
+        shutil.rmtree(fresh, ignore_errors=True)
+    return place
+
+
 @lru_cache(1)
 def built(name: str) -> World:
     """The world of the built folder this process stands in."""
-    rows = sorted(read_rows(CURRICULUM / "train", COLUMNS), key=lambda row: (row["mixture_id"], row["item_id"]))
+    rows = sorted(read_rows(CURRICULUM / "train", [*COLUMNS, "student_correct"]), key=lambda row: (row["mixture_id"], row["item_id"]))
     held_out = {split: answerable(CURRICULUM / "heldout" / f"{split}.parquet") for split in ("validation", "test")}
     waves = clean_waves([*rows, *held_out["validation"], *held_out["test"]])
     return World(name, rows, waves, held_out, ways={"noisy": noisy, "clean": clean, "text": text})

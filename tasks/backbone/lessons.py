@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from tasks.backbone.features import LogMel, augment, stretch
 from tasks.backbone.params import AugmentParams
 from tasks.catalog.compose import compose
-from tasks.common.audio import RATE, Wave
+from tasks.common.audio import RATE, Wave, at_speed
 from tasks.items.build import Corpus, speech_items, words_of
 from tasks.items.params import Questions
 from tasks.items.prompt import prompt_text, response_text, text_only
@@ -81,13 +81,6 @@ def coloured_noise(count: int, seconds: float) -> list[Wave]:
         noise = np.fft.irfft(np.fft.rfft(rng.standard_normal(size)) * frequency**-slope, size)
         noises.append((noise / np.sqrt(np.mean(noise**2))).astype(np.float32))
     return noises
-
-
-def at_speed(wave: Wave, speed: float) -> Wave:
-    """Played `speed` times as fast: another pitch, another vocal tract, another speaker."""
-    if speed == 1.0:
-        return wave
-    return np.interp(np.arange(int(len(wave) / speed)) * speed, np.arange(len(wave)), wave).astype(np.float32)
 
 
 class Lessons:

@@ -57,8 +57,8 @@ def exam(lessons: Lessons, count: int) -> list[Question]:
     return questions
 
 
-def train_from_scratch(params: BackboneParams) -> list[dict[str, Any]]:
-    """Train on the catalog's words and save the folder; returns the rows of its log, the last one the accuracy on the validation split."""
+def train_from_scratch(params: BackboneParams, folder: Path = BACKBONE) -> list[dict[str, Any]]:
+    """Train on the catalog's words and save the model to `folder`; returns the rows of its log, the last one the accuracy on the validation split."""
     voices = voices_in("train")
     if not voices:
         raise UserError(str(SPEECH), "no single words to train on (kind 'word', split 'train')", "Catalog a corpus of words, or set backbone.from")
@@ -71,9 +71,9 @@ def train_from_scratch(params: BackboneParams) -> list[dict[str, Any]]:
     settings = (questions, params.options, params.max_words, params.augment)
     torch.set_num_threads(params.training.threads)
     rows: list[dict[str, Any]] = [*train(model, Lessons(processor, voices, *settings), params.training)]
-    save(model, processor, BACKBONE)
+    save(model, processor, folder)
     if validation := voices_in("validation"):
-        right = accuracy(BACKBONE, exam(Lessons(processor, validation, *settings), params.validation_questions))
+        right = accuracy(folder, exam(Lessons(processor, validation, *settings), params.validation_questions))
         log.info("backbone: right on clean validation speech: %s", ", ".join(f"{task} {share:.1%}" for task, share in right.items()))
         rows.append({"step": rows[-1]["step"], "validation": right})
     return rows

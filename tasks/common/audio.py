@@ -88,3 +88,10 @@ def active_power(wave: Wave, gate_db: float = 40.0) -> float:
     if energy.size == 0 or energy.max() <= 0.0:
         return 0.0
     return float(energy[energy >= energy.max() * 10.0 ** (-gate_db / 10.0)].mean()) / min(FRAME, len(wave))
+
+
+def at_speed(wave: Wave, speed: float) -> Wave:
+    """Played `speed` times as fast: another pitch, another vocal tract, another speaker."""
+    if speed == 1.0:
+        return wave
+    return np.interp(np.arange(int(len(wave) / speed)) * speed, np.arange(len(wave)), wave).astype(np.float32)

@@ -75,6 +75,8 @@ def main(stage: str, run: Callable[..., Counts]) -> None:
             counts = run(*args, fan_out=in_workers)
         else:
             counts = run(*args)
+        if int(os.environ.get("RANK", 0)):  # one of several processes of a training run: the first tells
+            return
         record(name, time.perf_counter() - start, counts)
         log.info("%s: done %s, reused %s, %.1f s", name, counts.done, counts.reused, time.perf_counter() - start)
 

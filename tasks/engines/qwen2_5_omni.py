@@ -21,6 +21,9 @@ from tasks.engines.qwen2_audio import audio_tokens, logits, window_s
 AUDIO = "<|AUDIO|>"
 MODALITIES = {"audio": 1, "image": 0, "video": 0}
 TEMPLATE_VARIABLES: dict[str, Any] = {}
+# Submodules of the thinker, for training.
+AUDIO_TOWER, PROJECTOR, DECODER, HEAD = "audio_tower", "audio_tower.proj", "model", "lm_head"
+FIXED = ("audio_tower.audio_bos_eos_token.weight",)  # of no use to any pass
 
 __all__ = ["audio_id", "audio_tokens", "chat_text", "hidden_states", "inputs", "load", "load_processor", "logits", "window_s"]
 
@@ -36,7 +39,10 @@ class Processor:
 def load(folder: Path, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any]:
     """(thinker in evaluation mode, processor) of a `from_pretrained` folder."""
     model = Qwen2_5OmniThinkerForConditionalGeneration.from_pretrained(folder, dtype=dtype).to(device).eval()
-    return model, load_processor(folder)
+    processor = load_processor(folder)
+    if model.generation_config.eos_token_id is None:
+        model.generation_config.eos_token_id = processor.tokenizer.eos_token_id
+    return model, processor
 
 
 def load_processor(folder: Path) -> Processor:
@@ -77,6 +83,11 @@ def inputs(processor: Processor, texts: Sequence[str], audios: Sequence[Wave] | 
         heard = extractor(list(audios), sampling_rate=RATE, padding="max_length", max_length=length, return_attention_mask=True, return_tensors="pt")
         batch |= {"input_features": heard["input_features"], "feature_attention_mask": heard["attention_mask"].contiguous()}
     return batch
+
+
+def hub_name(name: str) -> str:
+    """A weight's name in the folder of a thinker, by its name in the model: the same."""
+    return name
 
 
 def hidden_states(model: Any, **tensors: Any) -> Any:

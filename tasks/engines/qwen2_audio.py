@@ -12,6 +12,9 @@ from tasks.common.audio import RATE, Wave
 END_OF_TURN = "<|im_end|>"
 MODALITIES = {"audio": 1}  # most of each in a prompt, for vLLM to make room for
 TEMPLATE_VARIABLES: dict[str, Any] = {}  # what the chat template is given beside the turns
+# Submodules of the model, for training.
+AUDIO_TOWER, PROJECTOR, DECODER, HEAD = "model.audio_tower", "model.multi_modal_projector", "model.language_model", "lm_head"
+FIXED = ("model.audio_tower.embed_positions.weight",)  # Whisper's table of positions, which a loaded model would learn
 
 
 def load(folder: Path, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any]:
@@ -63,12 +66,15 @@ def hidden_states(model: Any, **tensors: Any) -> Any:
     return model.model(**tensors)
 
 
+def hub_name(name: str) -> str:
+    """A weight's name in the hub's checkpoints, by its name in the model."""
+    for ours, theirs in (("model.language_model.", "language_model.model."), ("lm_head.", "language_model.lm_head."), ("model.", "")):
+        if name.startswith(ours):
+            return theirs + name.removeprefix(ours)
+    return name
+
+
 def logits(model: Any, hidden: torch.Tensor) -> torch.Tensor:
     """The logits (..., vocabulary) of last hidden states (..., width)."""
     found: torch.Tensor = model.lm_head(hidden)
     return found
-
-
-def projector(model: Any) -> Any:
-    """The module whose output is the audio as the language model reads it, (batch, positions of the window, width)."""
-    return model.model.multi_modal_projector

@@ -37,8 +37,8 @@ STEP_TOKENS = 4096  # of one step: bounds what prompt log-probabilities take out
 class VllmGenerator(Scorer):
     """A `Generator` (see base.py) over a `from_pretrained` folder."""
 
-    def __init__(self, folder: Path, options: EngineOptions) -> None:
-        """Start the processes and load the model; raises UserError where this cannot be."""
+    def __init__(self, folder: Path, options: EngineOptions, **more: Any) -> None:
+        """Start the processes and load the model; `more` are further arguments of vllm.LLM. Raises UserError where this cannot be."""
         self.prompts = Prompts(folder)
         self.prompts.context = min(self.prompts.context, options.max_model_len or self.prompts.context)
         self.window_s, self.context = self.prompts.window_s, self.prompts.context
@@ -56,6 +56,7 @@ class VllmGenerator(Scorer):
             # Free white space lets a weak model print nothing else until its tokens are used up.
             "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
             "seed": 0,
+            **more,
         }
         self.workers = [_Worker(options, number) for number in range(options.data_parallel)]
         for worker in self.workers:
@@ -88,6 +89,26 @@ class VllmGenerator(Scorer):
         prompts = [self._prompt(request, key, []) for request, key in zip(requests, keys, strict=True)]
         found = self._ask(keys, prompts, params, None)
         return [[self.prompts.completion(*choice) for choice in row] * (n // draws) for row in found]
+
+    def sample(
+        self, requests: Sequence[Request], *, n: int, temperature: float, max_new_tokens: int, seeds: Sequence[int]
+    ) -> list[list[tuple[list[int], list[float]]]]:
+        """`n` samples a request as (tokens, their log-probabilities); sample i of a request is drawn from its seed plus i. No token is ruled out."""
+        self.prompts.check(requests, [max_new_tokens] * len(requests))
+        common = {"n": n, "max_tokens": max_new_tokens, "temperature": temperature, "logprobs": 0, "stop_token_ids": self.prompts.end_ids}
+        keys = audio_keys(requests)
+        prompts = [self._prompt(request, key, []) for request, key in zip(requests, keys, strict=True)]
+        found: list[list[tuple[list[int], list[float]]]] = self._ask(keys, prompts, [{**common, "seed": seed} for seed in seeds], None)
+        return found
+
+    def reload(self, folder: Path) -> None:
+        """Take over the weights (`*.safetensors`, the hub's names) of a folder. Raises UserError where the engine cannot."""
+        for worker in self.workers:
+            worker.send({"weights": str(folder)})
+        for worker in self.workers:
+            answer = worker.receive()
+            if "error" in answer:
+                raise UserError("engine vllm", f"cannot take over the weights: {answer['error']}", "See docs/engines.md")
 
     def statistics(self) -> dict[str, int]:
         """Look-ups and hits of the prefix cache (tokens) and of the audio cache (clips) since the start, over all processes."""

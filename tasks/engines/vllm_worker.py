@@ -67,6 +67,14 @@ def run(llm: Any, message: Message) -> Message:
     return {"rows": rows, "counters": {name: int(metrics.get(name, 0)) for name in COUNTERS}}
 
 
+def reload(llm: Any, weights: str) -> None:
+    """Take over the weights of a folder, and forget all that was computed with the old ones."""
+    llm.collective_rpc("reload_weights", kwargs={"weights_path": weights})
+    llm.reset_mm_cache()
+    llm.llm_engine.reset_encoder_cache()
+    llm.reset_prefix_cache()
+
+
 def sampled(choice: Any) -> tuple[list[int], list[float]]:
     """Tokens of one response and their log-probabilities; the chosen token leads its place in the flat list."""
     flat = choice.logprobs
@@ -94,6 +102,8 @@ def main(pipe: Connection) -> None:
             answer: Message = {}
             if llm is None:
                 llm = start(message)
+            elif "weights" in message:
+                reload(llm, message["weights"])
             else:
                 answer = run(llm, message)
         except Exception as error:

@@ -5,6 +5,8 @@ student hears the noisy audio, the teacher's z+ hears the clean clip, and its z-
 hears silence and reads the transcript. An item without a clean teacher (a question about the noise itself) keeps only its cross-entropy.
 """
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -37,10 +39,35 @@ def loss(passes: Passes, params: CaadParams) -> Tensor:
     ids, mask = passes.response(RESPONSE)
     target, *unheard = [_teacher(passes, params, path) for path in paths(params)]
     if unheard:
-        target = objectives.contrastive_logits(target, unheard[0], params.alpha)
+        alpha = alphas(target, unheard[0], mask, params)
+        if isinstance(alpha, Tensor):
+            passes.watch("alpha", alpha, "taught")
+        target = objectives.contrastive_logits(target, unheard[0], alpha)
     student = passes.student_along(RESPONSE)
     contrast = objectives.token_kl(target, student, mask, params.tau)
     return blended(passes, contrast, objectives.cross_entropy(student, ids, mask), params.weight, RESPONSE, "taught")
+
+
+def alphas(heard: Tensor, unheard: Tensor, mask: Tensor, params: CaadParams) -> float | Tensor:
+    """The weight of the contrast: alpha, or for each item (B,) that much of it as its largest conflict says."""
+    if params.alpha_schedule == "fixed":
+        return params.alpha
+    return params.alpha * conflict(heard, unheard).masked_fill(mask == 0, 0.0).amax(-1)
+
+
+def conflict(heard: Tensor, unheard: Tensor) -> Tensor:
+    """Where the text alone has decided and hearing speaks against it: logits z+ and z-, (B, T, V), to (B, T) from 0 to 1. Ours.
+
+    The text's choice leads its strongest rival in z-; this is the share of the lead that is gone in z+. It counts as far as the text
+    is sure: by 1 without doubt, down to 0 at one bit of it (two tokens equally likely). So it is 0 where no text misleads, since z- is
+    unsure there, and where text and sound agree, since hearing adds to the lead.
+    """
+    choice = unheard.argmax(-1, keepdim=True)
+    itself = torch.zeros_like(unheard, dtype=torch.bool).scatter(-1, choice, True)
+    lead, left = ((z.gather(-1, choice).squeeze(-1) - z.masked_fill(itself, -torch.inf).amax(-1)).float() for z in (unheard, heard))
+    logprobs = objectives.log_softmax(unheard)
+    doubt = -(logprobs.exp() * logprobs).sum(-1) / math.log(2.0)
+    return (1.0 - doubt).clamp(0.0, 1.0) * (1.0 - left / lead.clamp(min=1e-6)).clamp(0.0, 1.0)
 
 
 def _teacher(passes: Passes, params: CaadParams, path: str) -> Tensor:

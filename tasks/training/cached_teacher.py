@@ -5,6 +5,7 @@ its evenly spread tail (tasks.pseudo_gt.cache; `python -m bench teacher_cache` h
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from tasks.common.audio import Wave
 from tasks.engines import Request, load_generator, model_revision
+from tasks.items.prompt import text_only
 from tasks.pseudo_gt.cache import Forced, fill, read_cache, spread, unpack
 from tasks.training.data import Row, taught
 
@@ -22,16 +24,22 @@ CACHE = Path("data/.parts/teacher")
 
 
 def remembered(rows: Sequence[Row], waves: Mapping[str, Wave], paths: Sequence[str], backbone: Path, k: int) -> dict[tuple[str, str], Row]:
-    """Packed distributions of every row with a clean teacher, by item and path (`clean`, `silence`, `drop_audio`).
+    """Packed distributions of every row with a clean teacher, by item and path (`clean`, `silence`, `drop_audio`, `keep_transcript`).
 
     Silence is as long as the clean clip here; the live teacher's is as long as what the student hears.
     """
     forced: dict[tuple[str, str], Forced] = {}
     for row in filter(taught, rows):
         wave = waves[row["clip_id"]]
-        heard: dict[str, Wave | None] = {"clean": wave, "silence": np.zeros_like(wave), "drop_audio": None}
+        silence = Request(row["prompt"], np.zeros_like(wave))
+        requests = {
+            "clean": Request(row["prompt"], wave),
+            "silence": silence,
+            "drop_audio": Request(row["prompt"]),
+            "keep_transcript": replace(silence, prompt=text_only(row["transcript"] or "", row["prompt"])),
+        }
         for path in paths:
-            request = Request(row["prompt"], heard[path])
+            request = requests[path]
             forced[row["item_id"], path] = Forced(row["item_id"], row["clip_id"], path, request, row["pseudo_gt_token_ids"])
     revision, threads = model_revision(backbone), torch.get_num_threads()
     fill(CACHE, lambda: load_generator("transformers", backbone), list(forced.values()), revision, k)

@@ -5,70 +5,67 @@ without audio. The student gets the noisy view, and now and then the clean one, 
 processor makes a view once and it is kept, because a run returns to an item several times.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 
 from tasks.catalog.audio import load_clips
-from tasks.common.audio import Wave, decode
+from tasks.common.audio import Wave, at_speed, decode
 from tasks.common.errors import UserError
 from tasks.common.seeds import rng_of
 from tasks.common.tables import read_rows
-from tasks.engines import qwen2_audio as family
-from tasks.engines import refusal
+from tasks.engines import Request, refusal
 from tasks.items.prompt import text_only
+from tasks.training.families import family_of
 
 CURRICULUM = Path("data/curriculum")
 SPEECH = Path("data/catalog/speech.parquet")
 COLUMNS = ["mixture_id", "item_id", "clip_id", "stage", "snr_db", "noise_type", "task", "prompt", "options", "answer", "transcript", "audio"]
 COLUMNS += ["reference_correct", "reference_token_ids", "pseudo_gt_token_ids", "kl_to_clean"]
+MEASURED = ("student_correct", "see")  # where a curriculum has them
 RESPONSES = ("reference", "pseudo_gt")
+KEPT = ("position", "row", "heard", "item_id", "options", "answer", "kl_to_clean")  # of an example, as it is
 
 Row = dict[str, Any]
 View = dict[str, Tensor]
 
 
-def training_rows(responses: Sequence[str], folder: Path = CURRICULUM / "train") -> list[Row]:
-    """Rows of the curriculum that have all of `responses` (of `reference`, `pseudo_gt`), in an order of their own.
+def usable(rows: Sequence[Row], responses: Sequence[str]) -> list[Row]:
+    """Rows that have all of `responses` (of `reference`, `pseudo_gt`, `text`), in an order of their own.
 
     Without any named, rows that clean audio answers: a question about the noise itself has no clean reference, and is learnt from its
-    Pseudo-GT alone. Raises UserError where no row is left.
+    Pseudo-GT alone.
     """
-    rows = read_rows(folder, columns=COLUMNS)
-    needed = [f"{response}_token_ids" for response in responses] or ["reference_token_ids"]
-    usable = [row for row in rows if all(row[ids] for ids in needed)]
-    if not usable:
-        raise UserError(str(folder), f"no row has {' and '.join(needed)}", "Run the curriculum stage, or loosen its selection")
-    return sorted(usable, key=lambda row: (row["mixture_id"], row["item_id"]))
+    needed = responses or ["reference"]
+    return sorted((row for row in rows if all(has(row, response) for response in needed)), key=lambda row: (row["mixture_id"], row["item_id"]))
+
+
+def has(row: Row, response: str) -> bool:
+    """Whether a row has a response to learn from; `text`: a form that can be read, which a prompt that states another transcript spoils."""
+    return bool(row["transcript"]) and row["task"] != "conflict" if response == "text" else bool(row[f"{response}_token_ids"])
+
+
+def training_rows(responses: Sequence[str], folder: Path = CURRICULUM / "train") -> list[Row]:
+    """The usable rows of the curriculum. Raises UserError where no row is left."""
+    there = {name for file in folder.glob("*.parquet") for name in pq.read_schema(file).names}
+    rows = usable(read_rows(folder, columns=[*COLUMNS, *(name for name in MEASURED if name in there)]), responses)
+    if not rows:
+        raise UserError(str(folder), f"no row has {' and '.join(responses) or 'a reference'}", "Run the curriculum stage, or loosen its selection")
+    return rows
 
 
 def clean_waves(rows: Sequence[Row]) -> dict[str, Wave]:
     """Clean audio, 16 kHz mono, of every speech clip in `rows`, by clip_id."""
     wanted = {row["clip_id"] for row in rows}
     return load_clips([clip for clip in read_rows(SPEECH) if clip["clip_id"] in wanted])
-
-
-def schedule(stages: Sequence[Any], steps: int, batch: int, order: str, *seed: Any) -> list[int]:
-    """Row numbers to train on, `steps * batch` of them: the stages in rising order, an equal share of the steps each.
-
-    Within a stage's share, rows are drawn from that stage (`sequential`) or from it and all easier ones (`cumulative`),
-    every row once before any comes again.
-    """
-    levels = sorted(set(stages))
-    chosen: list[int] = []
-    for number, level in enumerate(levels):
-        pool = [i for i, stage in enumerate(stages) if stage == level or (order == "cumulative" and stage < level)]
-        rng, target = rng_of("schedule", level, *seed), steps * (number + 1) // len(levels) * batch
-        while len(chosen) < target:
-            chosen += rng.permutation(pool)[: target - len(chosen)].tolist()
-    return chosen
 
 
 def clean_turns(count: int, share: float, *seed: Any) -> list[bool]:
@@ -80,14 +77,20 @@ def clean_turns(count: int, share: float, *seed: Any) -> list[bool]:
 class Curriculum(Dataset[dict[str, Any]]):
     """The items of a run in the order they are learnt; item i is example number i of the run, not of the table.
 
+    Each place of a step has `candidates` positions in a run, of which the trainer keeps one.
+
     Args:
         rows: curriculum rows.
         waves: clean audio by clip_id.
         processor: the backbone's.
         views: which views a batch has beside the student's, of `clean`, `silence`, `drop_audio`, `keep_transcript`, `text`.
-        order: row numbers, from `schedule`.
-        clean: whether the student hears the clean clip, for each place in `order`; a row without a clean teacher stays noisy.
+        order: row numbers by position.
+        clean: whether the student hears the clean clip, by place; a row without a clean teacher stays noisy.
         cached_views: processor outputs to keep; a 2 s one takes about 65 kB.
+        candidates: positions a place.
+        remixed: the mixture of a position, given the row's number; None takes the curriculum's own.
+        speeds: what a position's mixture and clean clip are both played at, drawn among those that fit the model's window.
+        seed: of the speeds.
     """
 
     def __init__(
@@ -99,9 +102,14 @@ class Curriculum(Dataset[dict[str, Any]]):
         order: Sequence[int],
         clean: Sequence[bool],
         cached_views: int,
+        candidates: int = 1,
+        remixed: Callable[[int, int], Wave] | None = None,
+        speeds: Sequence[float] = (1.0,),
+        seed: int = 0,
     ) -> None:
         self.rows, self.waves, self.processor, self.views = rows, waves, processor, views
-        self.order, self.clean = order, clean
+        self.order, self.clean, self.candidates, self.remixed = order, clean, candidates, remixed
+        self.speeds, self.seed = speeds, seed
         self.view: Callable[[str, int], View] = lru_cache(cached_views)(self._view)
 
     def __len__(self) -> int:
@@ -110,11 +118,16 @@ class Curriculum(Dataset[dict[str, Any]]):
     def __getitem__(self, position: int) -> dict[str, Any]:
         number = self.order[position]
         row = self.rows[number]
+        heard = "clean" if self.clean[position // self.candidates] and taught(row) else "noisy"
+        varied = len(self.speeds) > 1
+        new = varied or (heard == "noisy" and self.remixed is not None)  # comes once, so it is not worth keeping
         return {
             "position": position,
+            "row": number,
+            "heard": heard,
             "views": {
-                "student": self.view("clean" if self.clean[position] and taught(row) else "noisy", number),
-                **{name: self.view(name, number) for name in self.views},
+                "student": self._view(heard, number, position) if new else self.view(heard, number),
+                **{name: self._view(name, number, position) if varied else self.view(name, number) for name in self.views},
             },
             "responses": {name: torch.tensor(row[f"{name}_token_ids"] or [], dtype=torch.long) for name in RESPONSES},
             "flags": {
@@ -125,20 +138,42 @@ class Curriculum(Dataset[dict[str, Any]]):
             **{key: row[key] for key in ("item_id", "options", "answer", "kl_to_clean")},
         }
 
-    def _view(self, name: str, number: int) -> View:
+    def request(self, name: str, number: int, position: int | None = None) -> Request:
+        """What a model is asked in a view of row `number`, with the mixture (where they are made on demand) and the speed of `position`.
+
+        Raises UserError where the audio does not fit the model.
+        """
         row = self.rows[number]
         read = text_only(row["transcript"] or "", row["prompt"])
         if name == "text":
-            return family.inputs(self.processor, [family.chat_text(self.processor, read, False)], None, 1)
+            return Request(read)
         # Without a clean teacher the view only fills its place in the batch; the loss leaves it out.
-        wave = self.waves[row["clip_id"]] if name == "clean" and taught(row) else decode(row["audio"]["bytes"])[0]
-        reason = refusal(wave, family.window_s(self.processor))
+        if name == "clean" and taught(row):
+            wave = self.waves[row["clip_id"]]
+        elif name == "noisy" and position is not None and self.remixed is not None:
+            wave = self.remixed(position, number)
+        else:
+            wave = decode(row["audio"]["bytes"])[0]
+        reason = refusal(wave, family_of(self.processor).window_s(self.processor))
         if reason:
             raise UserError(f"mixture {row['mixture_id']}", f"audio does not fit the model ({reason})", "Rebuild the curriculum with this backbone")
+        if position is not None:
+            wave = at_speed(wave, self.speed(position, wave))
         prompt = read if name == "keep_transcript" else row["prompt"]
         heard = {"silence": np.zeros_like(wave), "keep_transcript": np.zeros_like(wave), "drop_audio": None}.get(name, wave)
-        text = family.chat_text(self.processor, prompt, heard is not None)
-        return family.inputs(self.processor, [text], None if heard is None else [heard], 1)
+        return Request(prompt, heard)
+
+    def speed(self, position: int, wave: Wave) -> float:
+        """The same for every view of a position, since a mixture is as long as its clip."""
+        window_s = family_of(self.processor).window_s(self.processor)
+        fitting = [speed for speed in self.speeds if refusal(np.broadcast_to(wave[:1], int(len(wave) / speed)), window_s) is None]
+        return fitting[int(rng_of("speed", self.seed, position).integers(len(fitting)))] if fitting else 1.0
+
+    def _view(self, name: str, number: int, position: int | None = None) -> View:
+        asked, family = self.request(name, number, position), family_of(self.processor)
+        text = family.chat_text(self.processor, asked.prompt, asked.audio is not None)
+        view: View = family.inputs(self.processor, [text], None if asked.audio is None else [asked.audio], 1)
+        return view
 
 
 def taught(row: Row) -> bool:
@@ -148,7 +183,7 @@ def taught(row: Row) -> bool:
 
 def collate(examples: Sequence[dict[str, Any]], pad: int) -> dict[str, Any]:
     """Examples as one batch: views padded on the left, responses (B, T) with their masks (`<name>_mask`) on the right, flags (B,)."""
-    batch: dict[str, Any] = {key: [example[key] for example in examples] for key in ("position", "item_id", "options", "answer", "kl_to_clean")}
+    batch: dict[str, Any] = {key: [example[key] for example in examples] for key in KEPT}
     for name in examples[0]["views"]:
         batch[name] = _stack([example["views"][name] for example in examples], pad)
     for name in examples[0]["responses"]:
@@ -160,11 +195,24 @@ def collate(examples: Sequence[dict[str, Any]], pad: int) -> dict[str, Any]:
     return batch
 
 
+def take(batch: Mapping[str, Any], places: Sequence[int]) -> dict[str, Any]:
+    """The examples of a batch that stand at `places`, as a batch."""
+    at = torch.tensor(places, device=batch["taught"].device)
+
+    def of(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {key: of(tensor) for key, tensor in value.items()}
+        return value[at] if isinstance(value, Tensor) else [value[place] for place in places]
+
+    return {key: of(value) for key, value in batch.items()}
+
+
 def _stack(views: Sequence[View], pad: int) -> View:
+    """Tokens are padded on the left, and frames of sound, the last axis of every other tensor, on the right."""
     fill = {"input_ids": pad, "attention_mask": 0}
     return {
         key: pad_sequence([view[key][0] for view in views], batch_first=True, padding_value=fill[key], padding_side="left")
         if key in fill
-        else torch.cat([view[key] for view in views])
+        else pad_sequence([view[key][0].movedim(-1, 0) for view in views], batch_first=True).movedim(1, -1).contiguous()
         for key in views[0]
     }

@@ -55,6 +55,11 @@ class Objective:
         return tuple(dict.fromkeys([*needed, *(["clean"] if self.lambda_features else [])]))
 
     @property
+    def sampled(self) -> tuple[str, ...]:
+        """All views that the student answers by itself."""
+        return tuple(dict.fromkeys(view for part in self.parts for view in part.params.sampled))
+
+    @property
     def responses(self) -> tuple[str, ...]:
         """All responses a row must have."""
         return tuple(dict.fromkeys(response for part in self.parts for response in part.method.responses(part.params)))
@@ -78,8 +83,9 @@ def feature_loss(passes: Passes) -> Tensor:
     """The representation term: squared error of the student's audio features to the clean teacher's, in units of the teacher's variance. Ours."""
     heard, clean = passes.heard(), passes.taught("clean")
     assert heard.features is not None and clean.features is not None and heard.positions is not None and clean.positions is not None
-    both = heard.positions * clean.positions
-    distance = objectives.feature_distance(heard.features, clean.features, both, passes.cast.feature_variance)
+    width = min(heard.positions.shape[1], clean.positions.shape[1])
+    both = heard.positions[:, :width] * clean.positions[:, :width]
+    distance = objectives.feature_distance(heard.features[:, :width], clean.features[:, :width], both, passes.cast.feature_variance)
     passes.watch("features", distance, "taught")
     return passes.mean(distance, "taught")
 

@@ -6,9 +6,14 @@ padding may hold any number up to 1e30 in size and changes neither values nor gr
 the caller alone knows the batch over which items are averaged. The surrogates of a task reward are in `policy_losses`.
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+SLICE = 2**26  # logits that are float32 at once, 256 MB: a group along a few hundred tokens of a vocabulary of 152,000 would be many times that
 
 
 def log_softmax(logits: Tensor) -> Tensor:
@@ -16,9 +21,26 @@ def log_softmax(logits: Tensor) -> Tensor:
     return logits.log_softmax(-1, dtype=torch.promote_types(logits.dtype, torch.float32))
 
 
+def sliced(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
+    """`function`, one value a row of logits (N, ..., V) and what comes with them (N, ...), in slices of `SLICE` logits.
+
+    Where there are several, each is computed again in the backward pass, so that only the logits themselves are kept.
+    """
+    rows = max(1, SLICE // max(1, tensors[0][:1].numel()))
+    if rows >= len(tensors[0]):
+        return function(*tensors)
+    parts = zip(*(torch.split(tensor, rows) for tensor in tensors), strict=True)
+    return torch.cat([checkpoint(function, *part, use_reentrant=False, preserve_rng_state=False) for part in parts])
+
+
 def token_logprobs(logits: Tensor, ids: Tensor) -> Tensor:
     """Log-probability of each given token: logits (..., T, V) and ids (..., T) to (..., T)."""
-    return log_softmax(logits).gather(-1, ids.unsqueeze(-1)).squeeze(-1)
+    return sliced(lambda logits, ids: log_softmax(logits).gather(-1, ids.unsqueeze(-1)).squeeze(-1), logits, ids)
+
+
+def _kl(target: Tensor, other: Tensor, tau: float = 1.0) -> Tensor:
+    """KL(softmax(target / tau) || softmax(other / tau)) at each place, (..., V) to (...)."""
+    return F.kl_div(log_softmax(other / tau), log_softmax(target / tau), reduction="none", log_target=True).sum(-1)
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
@@ -32,7 +54,7 @@ def token_kl(teacher: Tensor, student: Tensor, mask: Tensor, tau: float = 1.0) -
     EchoDistill eq. 3 (tau = 1), CAAD's L_CD, and GKD along the student's own tokens. Logits (B, T, V) and mask (B, T) to (B,).
     The teacher gets no gradient.
     """
-    divergence = F.kl_div(log_softmax(student / tau), log_softmax(teacher.detach() / tau), reduction="none", log_target=True).sum(-1)
+    divergence = sliced(lambda teacher, student: _kl(teacher, student, tau), teacher.detach(), student)
     return tau**2 * masked_mean(divergence, mask)
 
 
@@ -42,7 +64,7 @@ def reverse_kl(teacher: Tensor, student: Tensor, mask: Tensor) -> Tensor:
     X-OPD (arXiv 2603.24596) with `estimator: full`, in both branches. Logits (B, T, V) and mask (B, T) to (B,). The teacher gets
     no gradient, and neither does the choice of the tokens.
     """
-    divergence = F.kl_div(log_softmax(teacher.detach()), log_softmax(student), reduction="none", log_target=True).sum(-1)
+    divergence = sliced(lambda teacher, student: _kl(student, teacher), teacher.detach(), student)
     return masked_mean(divergence, mask)
 
 
@@ -85,20 +107,6 @@ def group_advantages(rewards: Tensor, scale: bool = True) -> Tensor:
     return centred.to(rewards.dtype)
 
 
-def clipped_surrogate(student: Tensor, teacher: Tensor, advantages: Tensor, clip: float) -> Tensor:
-    """EchoDistill eq. 6, negated to be minimised: -mean min(rho A, clip(rho, 1 - clip, 1 + clip) A).
-
-    Args:
-        student: length-mean log-probs of the rollouts on noisy audio, (B, K).
-        teacher: the same under the frozen teacher on clean audio, (B, K); the reference scorer, without gradient.
-        advantages: (B, K), without gradient.
-        clip: half-width of the trust interval around rho = 1.
-    """
-    rho = (student - teacher.detach()).exp()
-    fixed = advantages.detach()
-    return -torch.minimum(rho * fixed, rho.clamp(1.0 - clip, 1.0 + clip) * fixed).mean()
-
-
 def contrastive_logits(heard: Tensor, unheard: Tensor, alpha: float | Tensor) -> Tensor:
     """CAAD's teacher (1 + alpha) z+ - alpha z-: what hearing adds over the text prior. (B, T, V); alpha = 0 is plain distillation.
 
@@ -135,20 +143,3 @@ def feature_variance(features: Tensor, mask: Tensor) -> float:
 def cross_entropy(student: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
     """Token-mean negative log-likelihood of the given tokens (SFT; CAAD's L_GT): (B, T, V), (B, T), (B, T) to (B,)."""
     return -masked_mean(token_logprobs(student, ids), mask)
-
-
-def caad_loss(contrast: Tensor, truth: Tensor, taught: Tensor, weight: float) -> Tensor:
-    """CAAD's lambda L_CD + (1 - lambda) L_GT, mean over items; an item without a clean teacher has the CE term alone.
-
-    Args:
-        contrast: L_CD of each item, (B,).
-        truth: L_GT of each item, (B,).
-        taught: 1 where the item has a clean teacher, (B,).
-        weight: lambda.
-    """
-    return torch.where(taught.bool(), weight * contrast + (1.0 - weight) * truth, truth).mean()
-
-
-def gated_mean(values: Tensor, gate: Tensor) -> Tensor:
-    """Mean of the items whose gate is 1, 0 when there is none. (B,), (B,) to a scalar."""
-    return masked_mean(values, gate.to(values.dtype))

@@ -5,12 +5,14 @@ retrains that method alone, one in `common` all of them.
 """
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from tasks.common.errors import UserError
 from tasks.common.params import Section, load, validate
+from tasks.engines.options import EngineOptions
+from tasks.training.schedules import Schedule, Score
 
 Response = Literal["reference", "pseudo_gt"]
 
@@ -21,6 +23,27 @@ class RolloutParams(Section):
     group_size: int = Field(gt=1, description="rollouts an item, whose rewards are compared with each other")
     temperature: float = Field(gt=0, description="of the sampling; log-probabilities are scored at it too")
     max_new_tokens: int = Field(gt=0, description="a rollout that rambles longer is cut there")
+    engine: Literal["transformers", "vllm"] = Field(default="transformers", description="what samples; vllm is given the weights after each update")
+    engine_options: EngineOptions = Field(default_factory=EngineOptions, description="of vllm (tasks.engines.options)")
+
+
+class LoraParams(Section):
+    """Adapters of low rank beside frozen weights."""
+
+    rank: int = Field(gt=0)
+    alpha: float = Field(gt=0, description="an adapter's output is scaled by alpha / rank")
+    targets: Literal["attention", "linear"] = Field(description="layers that have one: the attention's projections, or the feed-forward's too")
+
+
+class CurriculumParams(Section):
+    """The order of learning; docs/training.md has the schedules."""
+
+    schedule: Schedule
+    score: Score = Field(description="what the quantiles of `see` are of")
+    quantiles: int = Field(gt=1, description="levels of `see`")
+    easy_share: float = Field(ge=0, lt=1, description="of each step's items from the easiest level, where a schedule would leave it")
+    mixtures: Literal["rendered", "on_demand"] = Field(description="the curriculum's own, or a new one each time an item comes")
+    candidates: int = Field(gt=0, description="items looked at for each that is trained on: the one whose response leaves the student least certain")
 
 
 class RunParams(Section):
@@ -37,10 +60,33 @@ class RunParams(Section):
     weight_decay: float = Field(ge=0)
     clip_norm: float = Field(gt=0)
     ema: float = Field(ge=0, lt=1, description="decay of the average of the weights that is kept; 0 keeps the last weights")
-    order: Literal["cumulative", "sequential"]
+    curriculum: CurriculumParams
     clean_share: float = Field(ge=0, lt=1, description="of the examples are heard clean")
+    speeds: list[Annotated[float, Field(gt=0)]] = Field(
+        default=[1.0], min_length=1, description="an example is played at one of them, drawn: as many other voices"
+    )
     lambda_features: float = Field(ge=0, description="weight of the representation term, available to every method")
+    trainable: list[Literal["audio_tower", "projector", "language"]] = Field(
+        default=["audio_tower", "projector", "language"], min_length=1, description="what learns"
+    )
+    lora: LoraParams | None = Field(default=None, description="audio tower and language model learn through adapters; null trains their weights")
+    gradient_checkpointing: bool = Field(default=False, description="layers are computed again in the backward pass: less memory, more time")
+    precision: Literal["float32", "bf16"] = Field(description="of the passes; weights and their moments stay in float32")
+    save_every: int = Field(ge=0, description="steps a checkpoint; 0 keeps none")
+    validate_every: int = Field(ge=0, description="steps until the student is asked validation questions on the way; 0 never")
+    validate_rows: int = Field(gt=0, description="questions it is asked then")
     rollouts: RolloutParams
+
+    @model_validator(mode="after")
+    def _adapters_have_a_place(self) -> "RunParams":
+        if self.lora and self.trainable == ["projector"]:
+            raise ValueError("lora: adapters go to audio_tower and language, and trainable names neither; the projector alone trains with lora: null")
+        return self
+
+    @property
+    def sampled(self) -> tuple[str, ...]:
+        """The views that the student answers by itself."""
+        return ()
 
 
 class SftParams(RunParams):
@@ -66,6 +112,10 @@ class PolicyParams(RunParams):
     clip_high: float = Field(gt=0, description="above it; DAPO's clip-higher where larger than clip")
     kl_weight: float = Field(ge=0, description="of the KL to the un-adapted model on the same audio; 0 leaves it out")
 
+    @property
+    def sampled(self) -> tuple[str, ...]:
+        return ("student",)
+
 
 class GrpoParams(PolicyParams):
     """GRPO on the task reward alone."""
@@ -83,6 +133,10 @@ class EchoDistillParams(PolicyParams):
     lambda_distill: float = Field(ge=0)
     teacher_gate: bool = Field(description="no distillation where the teacher is wrong on the clean clip")
 
+    @property
+    def sampled(self) -> tuple[str, ...]:
+        return ("student",) if self.lambda_policy else ()
+
     @field_validator("shaping", mode="before")
     @classmethod
     def bare_off(cls, value: Any) -> Any:
@@ -97,7 +151,7 @@ class CaadParams(RunParams):
         description="what z- is given: silence, no audio, or silence and the transcript as text"
     )
     alpha: float = Field(ge=0, description="weight of the contrast; 0 is plain distillation")
-    alpha_schedule: Literal["fixed", "difficulty"] = Field(description="the same alpha for all, or scaled by the item's difficulty")
+    alpha_schedule: Literal["fixed", "difficulty"] = Field(description="the same alpha for all, or scaled by the item's conflict of text and sound")
     tau: float = Field(gt=0, description="temperature of both distributions")
     weight: float = Field(ge=0, le=1, description="lambda: of the contrast against the cross-entropy")
     cached_tokens: int | None = Field(default=None, gt=0, description="the teacher's k likeliest tokens and a tail from disk; null runs it live")
@@ -109,11 +163,19 @@ class XopdParams(RunParams):
     estimator: Literal["sampled", "full"] = Field(description="of the reverse KL: the sampled token (the paper) or the whole vocabulary")
     lambda_im: float = Field(ge=0, le=1, description="lambda: of the branch that reads; the one that hears has the rest")
 
+    @property
+    def sampled(self) -> tuple[str, ...]:
+        return tuple(view for view, weight in (("text", self.lambda_im), ("student", 1.0 - self.lambda_im)) if weight)
+
 
 class GkdParams(RunParams):
-    """On-policy distillation with the forward KL of the clean teacher along the student's rollouts."""
+    """On-policy distillation (arXiv 2306.13649): forward KL of the text teacher along the student's rollouts."""
 
     tau: float = Field(gt=0, description="temperature of both distributions")
+
+    @property
+    def sampled(self) -> tuple[str, ...]:
+        return ("student",)
 
 
 class CombinationParams(RunParams):

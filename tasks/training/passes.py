@@ -4,7 +4,7 @@ A method is a function of a `Passes`. Two methods combined by weight therefore p
 read once an item, and the group of rollouts, the reference and the Pseudo-GT all continue from that reading (its key-value cache).
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,9 +15,11 @@ from torch import Tensor
 
 from tasks.items.answers import task_reward
 from tasks.training import objectives
+from tasks.training.data import RESPONSES
+from tasks.training.families import family_of
 from tasks.training.params import RolloutParams
 from tasks.training.rollouts import Rollouts, end_ids, sample, uniforms
-from tasks.training.scoring import Prefix, audio_positions, listening, read, teacher_forced
+from tasks.training.scoring import Prefix, audio_positions, listening, read_along, teacher_forced, unpacked
 
 Figures = dict[str, float]
 
@@ -49,6 +51,7 @@ class Cast:
         seed: of the rollouts.
         feature_variance: of the teacher's clean audio features, the unit of the representation term.
         kept: the teacher's distributions from disk, by item and path (tasks.training.cached_teacher).
+        generate: where another engine samples, what puts the rollouts of a step's micro-batches into them, as `rollouts_<view>`.
     """
 
     teacher: Any
@@ -58,6 +61,7 @@ class Cast:
     feature_variance: float = 1.0
     kept: Mapping[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
     teaching: Callable[[], AbstractContextManager[Any]] = nullcontext
+    generate: Callable[[Any, Sequence[dict[str, Any]]], None] | None = None
 
 
 class Passes:
@@ -70,12 +74,14 @@ class Passes:
 
     Attributes:
         figures: what methods have found worth watching, by name.
+        counts: how many items a figure is the mean of, where not of all.
         right: how often the student is right about each item, (B,), once a method knows.
     """
 
     def __init__(self, student: Any, cast: Cast, batch: Mapping[str, Any]) -> None:
         self.student, self.cast, self.batch = student, cast, batch
         self.figures: Figures = {}
+        self.counts: Figures = {}
         self.right: Tensor | None = None
         self._made: dict[tuple[Any, ...], Any] = {}
 
@@ -88,24 +94,35 @@ class Passes:
 
     def heard(self, view: str = "student") -> Reading:
         """The student's reading of a view, with gradients."""
-        return self._once(("heard", view), lambda: self._read(self.student, view))
+        return self._once(("heard", view), lambda: self._read(self.student, view)[0])
 
     def taught(self, view: str = "clean") -> Reading:
         """The teacher's reading of a view."""
 
         def make() -> Reading:
             with self._as_teacher():
-                return self._read(self.cast.teacher, view)
+                return self._read(self.cast.teacher, view)[0]
 
         return self._once(("taught", view), make)
 
-    def _read(self, model: Any, view: str) -> Reading:
+    def _read(self, model: Any, view: str, name: str | None = None) -> tuple[Reading, Tensor]:
+        """A reading of a view, and the logits along the kept response `name` from the same pass."""
         tensors = self.batch[view]
+        nothing = tensors["input_ids"][:, :0]
         with listening(model) as features:
-            prefix = read(model, tensors)
+            prefix, logits = read_along(model, tensors, *(self.response(name) if name else (nothing, nothing)))
         if not features:
-            return Reading(prefix, None, None)
-        return Reading(prefix, features[0], audio_positions(tensors, self.cast.processor.audio_token_id, features[0].shape[1]))
+            return Reading(prefix, None, None), logits
+        token = family_of(self.cast.processor).audio_id(self.cast.processor)
+        heard = unpacked(features[0], tensors, token)
+        return Reading(prefix, heard, audio_positions(tensors, token, heard.shape[1])), logits
+
+    def _along(self, model: Any, side: str, view: str, name: str) -> Tensor:
+        """Logits along a kept response; the first one asked for is read in one pass with the prompt."""
+        if (side, view) in self._made:
+            return teacher_forced(model, self._made[side, view].prefix, *self.response(name))
+        self._made[side, view], logits = self._read(model, view, name)
+        return logits
 
     @contextmanager
     def _as_teacher(self) -> Iterator[None]:
@@ -120,14 +137,14 @@ class Passes:
 
     def student_along(self, name: str, view: str = "student") -> Tensor:
         """The student's logits along a kept response, (B, T, V), with gradients."""
-        return self._once(("student", view, name), lambda: teacher_forced(self.student, self.heard(view).prefix, *self.response(name)))
+        return self._once(("student", view, name), lambda: self._along(self.student, "heard", view, name))
 
     def teacher_along(self, name: str, view: str = "clean") -> Tensor:
         """The teacher's logits along a kept response, (B, T, V)."""
 
         def make() -> Tensor:
             with self._as_teacher():
-                return teacher_forced(self.cast.teacher, self.taught(view).prefix, *self.response(name))
+                return self._along(self.cast.teacher, "taught", view, name)
 
         return self._once(("teacher", view, name), make)
 
@@ -171,7 +188,23 @@ class Passes:
         self.right = (rewards > 0).float().mean(-1)
         signal = (rewards.amax(-1) > rewards.amin(-1)).float().mean()
         self.figures |= {"reward": rewards.mean().item(), "signal": signal.item(), "length": rollouts.mask.sum(-1).float().mean().item()}
+        self.figures["unmatched"] = (rewards.abs() < 1).float().mean().item()  # rollouts that choose no option
         return rewards
+
+    def answered(self) -> Tensor:
+        """How right the student is about each item, (B,): the share of right rollouts, or whether its greedy tokens are a kept response's."""
+        if self.right is None and (("rollouts", "student") in self._made or "rollouts_student" in self.batch):
+            _ = self.rewards
+        if self.right is None:
+            name = next((name for name in RESPONSES if ("student", "student", name) in self._made), self.given)
+            ids, mask = self.response(name)
+            self.right = ((self.student_along(name).detach().argmax(-1) == ids) | (mask == 0)).all(-1).float()
+        return self.right
+
+    @property
+    def given(self) -> str:
+        """A kept response that every item has: the teacher's, or the Pseudo-GT."""
+        return "reference" if bool(self.batch["has_reference"].all()) else "pseudo_gt"
 
     # -- means over the whole step
 
@@ -202,4 +235,5 @@ class Passes:
 
     def watch(self, name: str, values: Tensor, over: str = "items") -> None:
         """Keep the mean of values (B,) over this micro-batch's flagged items under `name`."""
-        self.figures[name] = objectives.masked_mean(values.detach(), self.flags(over)).item()
+        flags = self.flags(over)
+        self.figures[name], self.counts[name] = objectives.masked_mean(values.detach(), flags).item(), flags.sum().item()

@@ -28,15 +28,22 @@ def policy_loss(passes: Passes, params: PolicyParams, rewards: Tensor, scorer: T
     rollouts, student = passes.rollouts(), rollout_logprobs(passes)
     mask = rollouts.grouped(rollouts.mask)
     advantages = objectives.group_advantages(rewards, scale=params.loss != "dr_grpo")
-    sums, weights = policy_terms(
-        params.loss, student, scorer, advantages, mask, clip=params.clip, clip_high=params.clip_high, max_tokens=passes.cast.rollouts.max_new_tokens
-    )
-    loss = passes.ratio(sums, weights, "rollout_tokens") if params.loss == "dapo" else passes.mean(sums, over)
+    reference = None
     if params.kl_weight:
         with torch.no_grad():
             logits = passes.teacher_on(rollouts, view="student") / passes.cast.rollouts.temperature
             reference = rollouts.grouped(objectives.token_logprobs(logits, rollouts.ids))
-        divergence = kl_to_reference(student, reference, mask)
-        passes.watch("kl_reference", divergence, over)
-        loss = loss + params.kl_weight * passes.mean(divergence, over)
-    return loss
+        passes.watch("kl_reference", kl_to_reference(student, reference, mask), over)
+    sums, weights = policy_terms(
+        params.loss,
+        student,
+        scorer,
+        advantages,
+        mask,
+        clip=params.clip,
+        clip_high=params.clip_high,
+        max_tokens=passes.cast.rollouts.max_new_tokens,
+        reference=reference,
+        kl_weight=params.kl_weight,
+    )
+    return passes.ratio(sums, weights, "rollout_tokens") if params.loss == "dapo" else passes.mean(sums, over)

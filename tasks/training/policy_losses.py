@@ -58,10 +58,10 @@ def policy_terms(
     """
     weights = mask.to(logprobs)
     fixed = advantages.detach().unsqueeze(-1).to(logprobs)
-    log_ratio = torch.where(mask.bool(), logprobs - old_logprobs.detach(), 0.0)
+    log_ratio = logprobs - old_logprobs.detach()
     if kind == "gspo":
         log_ratio = masked_mean(log_ratio, weights).unsqueeze(-1)
-    # A ratio that overflows is clipped in the value, but its gradient would be 0 * inf.
+    # Clipping or a mask hides a ratio that overflows, but not in the gradient, which would be 0 * inf.
     ratio = log_ratio.clamp(max=MAX_LOG_RATIO).exp()
     bounded = ratio.clamp(1.0 - clip, 1.0 + (clip if clip_high is None else clip_high))
     losses = -torch.minimum(ratio * fixed, bounded * fixed)
@@ -90,6 +90,7 @@ def k3(student: Tensor, reference: Tensor, mask: Tensor) -> Tensor:
 def kl_to_reference(student: Tensor, reference: Tensor, mask: Tensor) -> Tensor:
     """KL(student || reference) of each item: mean over its rollouts of the length-mean of `k3` (GRPO, arXiv 2402.03300, eq. 4).
 
-    Log-probabilities of the student's own samples and mask, (B, K, T), to (B,).
+    Log-probabilities of the student's own samples and mask, (B, K, T), to (B,). The value is unbiased; the gradient is, in
+    expectation, that of KL(reference || student), which has the same minimum (as published: the samples are held fixed).
     """
     return masked_mean(k3(student, reference, mask), mask).mean(-1)

@@ -8,26 +8,34 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
-from tasks.backbone.model import save
 from tasks.common.audio import Wave
 from tasks.common.cli import Counts
 from tasks.common.errors import UserError
-from tasks.engines import qwen2_audio as family
+from tasks.common.seeds import content_id, folder_revision
+from tasks.engines.base import model_revision
 from tasks.engines.device import place
+from tasks.training.adapters import load_models, write_model
 from tasks.training.caad import paths
 from tasks.training.cached_teacher import remembered
-from tasks.training.data import Curriculum, Row, clean_turns, clean_waves, schedule, taught, training_rows
+from tasks.training.checkpoints import Run, flat, on_disk, step_of
+from tasks.training.data import Curriculum, Row, clean_turns, clean_waves, taught, training_rows
+from tasks.training.families import family_of
 from tasks.training.methods import Objective, objective
 from tasks.training.objectives import feature_variance
+from tasks.training.order import planned
 from tasks.training.params import CaadParams, RunParams, TrainingParams, run_params, training_params
 from tasks.training.passes import Cast, Figures
-from tasks.training.scoring import audio_positions, listening, read
+from tasks.training.processes import here
+from tasks.training.scoring import audio_positions, listening, read, unpacked
 from tasks.training.trainer import train, write_log
-from tasks.training.validate import accuracies, validation_rows
+from tasks.training.validate import Probe, accuracies, validation_rows
+from tasks.training.vllm_rollouts import VllmRollouts
 
 BACKBONE = Path("models/backbone")
 MODELS = Path("models")
+BOARDS = Path("reports/tensorboard")  # events hold times, so they are no output
 CALIBRATION_CLIPS = 64  # their clean features give the unit of the representation term; more move it by less than a hundredth
 log = logging.getLogger("dinproof")
 
@@ -44,56 +52,123 @@ def threads(count: int) -> Iterator[None]:
 
 
 def run(method: str = "") -> Counts:
-    """Train one method from the backbone and write models/<method>. Raises UserError for an unknown method or missing inputs."""
+    """Train one method from the backbone and write models/<method>; goes on from a checkpoint of the same run where there is one.
+
+    On several processes (`accelerate launch`) the first alone logs, saves and publishes. Raises UserError for an unknown method or missing inputs.
+    """
     training = training_params()
     own = run_params(training, method)
     for folder in (BACKBONE, training.teacher):
         if not (folder / "config.json").is_file():
             raise UserError(str(folder), "no model here", "Run the backbone stage: python -m tasks.backbone")
+    main = here().is_main_process
+    if not main:
+        log.setLevel(logging.WARNING)
     with threads(training.threads):
         rows = training_rows(objective(training, method, own).responses)
-        student, processor, lines = fit(method, own, training, rows, clean_waves(rows), BACKBONE)
-        folder = MODELS / method
-        publish(student, processor, folder)
         held_out = validation_rows(training.validation_rows)
-        models = {"base": BACKBONE, method: folder}
-        validation = [{"model": name, "split": "validation", **accuracies(path, held_out, training.max_new_tokens)} for name, path in models.items()]
-    for line in validation:
-        log.info("training: %s", ", ".join(f"{key} {value}" for key, value in line.items()))
-    write_log(folder / "train_log.jsonl", [*lines, *validation])
+        kept = Run(method, recipe(method, own, training, rows)) if own.save_every else None
+        student, _, lines = fit(method, own, training, rows, clean_waves(rows), BACKBONE, run=kept, board=BOARDS / method, held_out=held_out)
+        if main:
+            folder = MODELS / method
+            with on_disk(folder, "the trained model", "Free space there and run the same command again"):
+                publish(student, folder)
+            models = {"base": BACKBONE, method: folder}
+            validation = [
+                {"model": name, "split": "validation", **accuracies(path, held_out, training.max_new_tokens)} for name, path in models.items()
+            ]
+            for line in validation:
+                log.info("training: %s", ", ".join(f"{key} {value}" for key, value in line.items()))
+            with on_disk(folder, "its log", "Free space there and run the same command again"):
+                write_log(folder / "train_log.jsonl", [*lines, *validation])
+            if kept:
+                kept.remove()
     return Counts(done={"steps": own.steps, "items": len(rows), "untaught": sum(not taught(row) for row in rows)})
 
 
+def recipe(method: str, own: RunParams, training: TrainingParams, rows: Sequence[Row]) -> dict[str, Any]:
+    """Everything the weights and the log of a run hang on, flat: a checkpoint is gone on from where all of it is the same."""
+    parts = {part.name: {**part.params.model_dump(mode="json"), "weight": part.weight} for part in objective(training, method, own).parts}
+    kept = own.model_dump(mode="json", exclude={"save_every"})
+    shared = training.model_dump(mode="json", include={"threads", "log_every", "validation_rows", "max_new_tokens"})
+    return flat(
+        {
+            "run": kept,
+            "parts": {name: part for name, part in parts.items() if name != method},
+            "training": shared,
+            "rows": content_id([{key: value for key, value in row.items() if key != "audio"} for row in rows]),
+            "backbone": model_revision(BACKBONE),
+            "teacher": model_revision(training.teacher),
+            "code": folder_revision(Path(__file__).parent, ("*.py",)),
+            "processes": here().num_processes,
+        }
+    )
+
+
 def fit(
-    method: str, own: RunParams, training: TrainingParams, rows: Sequence[Row], waves: dict[str, Wave], backbone: Path
+    method: str,
+    own: RunParams,
+    training: TrainingParams,
+    rows: Sequence[Row],
+    waves: dict[str, Wave],
+    backbone: Path,
+    *,
+    run: Run | None = None,
+    board: Path | None = None,
+    held_out: Sequence[Row] = (),
 ) -> tuple[Any, Any, list[Figures]]:
-    """Train `backbone` on `rows` (with their clean audio by clip_id): the student, its processor, and the lines of its log."""
+    """Train `backbone` on `rows` (with their clean audio by clip_id): the student, its processor, and the lines of its log.
+
+    Args:
+        run: where checkpoints lie; None keeps none and starts anew.
+        board: folder for TensorBoard's events; None writes none.
+        held_out: validation rows to ask the student of on the way.
+    """
     goal = objective(training, method, own)
-    order = schedule([row["stage"] for row in rows], own.steps, own.batch_items, own.order, own.seed)
-    clean = clean_turns(len(order), own.clean_share, own.seed)
-    device, _, reason = place()
-    log.info("training %s: %s; %d rows, %d steps of %d items", method, reason, len(rows), own.steps, own.batch_items)
-    # Weights and their moments stay in float32: a step of the optimiser is lost in bfloat16's eight bits.
-    student, processor = family.load(backbone, device, torch.float32)
-    teacher, _ = family.load(training.teacher, device, torch.float32)
-    teacher.requires_grad_(False)
-    dataset = Curriculum(rows, waves, processor, goal.views, order, clean, training.cached_views)
+    order, remixed = planned(rows, waves, own)
+    clean = clean_turns(own.steps * own.batch_items, own.clean_share, own.seed)
+    device = here().device
+    log.info("training %s: %s; %d rows, %d steps of %d items", method, place()[2], len(rows), own.steps, own.batch_items)
+    if run and here().is_main_process:
+        for line in run.others():
+            log.info("%s", line)
+        if newest := run.newest():
+            log.info("training %s: resuming from step %d (%s)", method, step_of(newest), newest)
+    models = load_models(own, backbone, training.teacher, device)
+    dataset = Curriculum(
+        rows, waves, models.processor, goal.views, order, clean, training.cached_views, own.curriculum.candidates, remixed, own.speeds, own.seed
+    )
+    with models.teaching():
+        variance = spread(models.teacher, models.processor, dataset, device) if goal.lambda_features else 1.0
+    with here().main_process_first():  # it fills the cache, the others read it
+        known = kept_teacher(goal, own.speeds, rows, waves, training.teacher)
     cast = Cast(
-        teacher,
-        processor,
+        models.teacher,
+        models.processor,
         own.rollouts,
         own.seed,
-        feature_variance=spread(teacher, processor, dataset, device) if goal.lambda_features else 1.0,
-        kept=kept_teacher(goal, rows, waves, training.teacher),
+        feature_variance=variance,
+        kept=known,
+        teaching=models.teaching,
+        generate=VllmRollouts(backbone, dataset, goal.sampled, own) if own.rollouts.engine == "vllm" and goal.sampled else None,
     )
-    lines = train(method, student, dataset, goal, cast, own, training.log_every)
-    return student, processor, lines
+    probe = Probe(held_out[: own.validate_rows], models.processor, training.max_new_tokens) if held_out and own.validate_every else None
+    lines, whole = train(method, models.student, dataset, goal, cast, own, training.log_every, run=run, board=board, probe=probe)
+    student = models.student
+    if whole and here().is_main_process:
+        student = load_models(own, backbone, training.teacher, torch.device("cpu")).student
+        student.load_state_dict(whole)
+    return student, models.processor, lines
 
 
-def kept_teacher(goal: Objective, rows: Sequence[Row], waves: dict[str, Wave], teacher: Path) -> dict[tuple[str, str], Row]:
+def kept_teacher(goal: Objective, speeds: Sequence[float], rows: Sequence[Row], waves: dict[str, Wave], teacher: Path) -> dict[tuple[str, str], Row]:
     """The teacher's distributions from disk, for a part that wants them there; computes what no earlier run has."""
     for part in goal.parts:
         if isinstance(part.params, CaadParams) and part.params.cached_tokens:
+            if len(speeds) > 1:
+                raise UserError(
+                    "training.caad.cached_tokens", "the teacher is kept for clips at their own speed alone", "Set it to null, or speeds to [1.0]"
+                )
             return remembered(rows, waves, paths(part.params), teacher, part.params.cached_tokens)
     return {}
 
@@ -107,19 +182,17 @@ def spread(teacher: Any, processor: Any, dataset: Curriculum, device: torch.devi
         view = {name: tensor.to(device) for name, tensor in dataset.view("clean", firsts[clip_id]).items()}
         with listening(teacher) as heard:
             read(teacher, view)
-        features.append(heard[0])
-        masks.append(audio_positions(view, processor.audio_token_id, heard[0].shape[1]))
-    return feature_variance(torch.cat(features), torch.cat(masks))
+        token = family_of(processor).audio_id(processor)
+        known = unpacked(heard[0], view, token)
+        features.append(known[0])
+        masks.append(audio_positions(view, token, known.shape[1])[0])
+    return feature_variance(pad_sequence(features, batch_first=True), pad_sequence(masks, batch_first=True))
 
 
-def publish(model: Any, processor: Any, folder: Path) -> None:
+def publish(model: Any, folder: Path) -> None:
     """Write the trained folder beside its place, then put it there whole; only its weights differ from the backbone's."""
     fresh = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(fresh, ignore_errors=True)
-    save(model, processor, fresh)
-    for path in fresh.iterdir():
-        # Training leaves its marks on configurations: no cache, padding on the left.
-        if not path.name.startswith("model") and (BACKBONE / path.name).is_file():
-            shutil.copyfile(BACKBONE / path.name, path)
+    write_model(model, BACKBONE, fresh)
     shutil.rmtree(folder, ignore_errors=True)
     fresh.replace(folder)

@@ -18,12 +18,16 @@ def views(params: XopdParams) -> tuple[str, ...]:
 
 
 def responses(params: XopdParams) -> tuple[str, ...]:
-    """None: the tokens are the student's own. An item with a reference has a transcript."""
-    return ()
+    """A text form to read; the tokens are the student's own."""
+    return ("text",)
 
 
 def loss(passes: Passes, params: XopdParams) -> Tensor:
-    """-(lambda J_im + (1 - lambda) J_cm), mean over the group and the items."""
+    """-(lambda J_im + (1 - lambda) J_cm), mean over the group and the items.
+
+    While the student still reads as the teacher does, the in-modal branch is 0 and so is its gradient: it keeps the text side in place and
+    teaches nothing. A branch of weight 0 samples nothing.
+    """
     total: Tensor = torch.zeros(())
     for view, weight in (("text", params.lambda_im), ("student", 1.0 - params.lambda_im)):
         if weight:

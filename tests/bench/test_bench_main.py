@@ -37,6 +37,6 @@ def test_bench_a_wrong_name_is_refused(report: Path, capsys: pytest.CaptureFixtu
 
 def test_bench_modules_are_those_with_rows() -> None:
     names = bench.modules()
-    assert {"mixing", "workers", "orchestration", "convolution"} <= set(names)
+    assert {"mixing", "workers", "orchestration", "convolution", "steps"} <= set(names)
     assert not {"table", "material", "peers_dns", "holdout_speakers"} & set(names)
     assert bench.measured("no_such_module") is None

@@ -73,7 +73,7 @@ def contrastive(heard: Tensor, unheard: Tensor, alpha: list[float]) -> Tensor:
 def feature_variance(features: Tensor, mask: Tensor) -> float:
     held = [features[b, p].tolist() for b in range(len(mask)) for p in places(mask[b])]
     means = [sum(column) / len(held) for column in zip(*held, strict=True)]
-    return sum((value - middle) ** 2 for row in held for value, middle in zip(row, means, strict=True)) / len(held)
+    return math.fsum((value - middle) ** 2 for row in held for value, middle in zip(row, means, strict=True)) / len(held)
 
 
 def feature_distance(student: Tensor, teacher: Tensor, mask: Tensor, variance: float) -> Tensor:
@@ -134,10 +134,7 @@ def policy_loss(
                 continue
             ratios = [torch.exp(logprobs[b, k, t] - old[b, k, t].item()) for t in spots]
             if kind == "gspo":
-                product = math.prod((math.exp(-old[b, k, t].item()) for t in spots), start=1.0) * torch.exp(
-                    sum((logprobs[b, k, t] for t in spots), ZERO)
-                )
-                ratios = [product ** (1 / len(spots))] * len(spots)
+                ratios = [torch.pow(math.prod(ratios, start=ZERO + 1), 1 / len(spots))] * len(spots)
             terms = [
                 beta * k3(logprobs[b, k, t], reference[b, k, t].item()) - clipped(ratio, advantage[b, k].item(), low, high)
                 for t, ratio in zip(spots, ratios, strict=True)

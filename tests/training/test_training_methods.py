@@ -1,202 +1,391 @@
-"""Each method's loss on a batch against the same loss written out item by item from unbatched passes."""
+"""Each method's loss on a batch against the same loss written out item by item from unbatched, uncached passes; and what each makes of odd items."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import reference_objectives as slow
 import torch
 import yaml
-from training_material import batch_of, full_logits
+from torch import Tensor
+from training_material import asked, batch_of, full_logits, training_of
 
-from tasks.common.audio import Wave, decode, encode_flac
+from tasks.common.audio import Wave, encode_flac
 from tasks.engines import qwen2_audio as family
 from tasks.items.answers import task_reward
-from tasks.training import echodistill
-from tasks.training.caad import Caad
-from tasks.training.echodistill import EchoDistill
+from tasks.training.cached_teacher import remembered
+from tasks.training.methods import METHODS, Objective, Part, objective
+from tasks.training.params import run_params
+from tasks.training.passes import Cast, Passes
+from tasks.training.rollouts import Rollouts
 
 Row = dict[str, Any]
+Ids = Sequence[int]
+Logits = Callable[[Any, int, str, Ids], Tensor]
 
 
 @pytest.fixture
-def teacher(pair: tuple[Any, Any]) -> Any:
-    """A copy that differs from the student, so that a mix-up of the two shows."""
-    import copy
+def logits(rows: list[Row], waves: dict[str, Wave], processor: Any) -> Logits:
+    """Logits (T, V) of a model along a response to row `number` put in one way, from a pass of its own."""
 
-    other = copy.deepcopy(pair[0])
-    with torch.no_grad():
-        for number, weight in enumerate(other.model.language_model.parameters()):
-            weight.add_(0.05 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(number), dtype=weight.dtype))
-    return other
+    def of(model: Any, number: int, path: str, ids: Ids) -> Tensor:
+        with torch.no_grad():
+            return full_logits(model, processor, *asked(rows[number], waves, path), ids)
 
-
-def distributions(model: Any, processor: Any, row: Row, wave: Wave | None, ids: list[int]) -> list[list[float]]:
-    with torch.no_grad():
-        return full_logits(model, processor, row, wave, ids).softmax(-1).tolist()
+    return of
 
 
-def features_of(model: Any, processor: Any, wave: Wave) -> torch.Tensor:
-    """The projected audio of one clip, (audio tokens, width), from the tower called directly."""
-    view = family.inputs(processor, [family.chat_text(processor, "x", True)], [wave], 1)
-    tokens = int((view["input_ids"] == processor.audio_token_id).sum())
-    frames = (int(view["feature_attention_mask"].sum()) - 1) // 2 + 1
-    width = view["input_features"].shape[-1] // 2
-    mask = torch.zeros(1, 1, width, width, dtype=torch.float64).masked_fill(torch.arange(width) >= frames, -torch.inf)
-    with torch.no_grad():
-        hidden = model.model.audio_tower(view["input_features"], attention_mask=mask).last_hidden_state
-        return model.model.multi_modal_projector(hidden)[0, :tokens]
+def loss_of(method: str, passes: Passes, own: Any) -> Tensor:
+    return METHODS[method].loss(passes, own)
 
 
-def mean_logprob(probabilities: list[list[float]], ids: list[int]) -> float:
-    return sum(math.log(p[i]) for p, i in zip(probabilities, ids, strict=True)) / len(ids)
+def along(logits: Logits, model: Any, numbers: Sequence[int], path: str, rollouts: Rollouts) -> Tensor:
+    """Log-probabilities (B, K, T) of rollouts under a model, one pass each."""
+    values = torch.zeros(rollouts.mask.shape, dtype=torch.float64)
+    for place, (ids, mask) in enumerate(zip(rollouts.ids.tolist(), rollouts.mask.tolist(), strict=True)):
+        words = ids[: sum(mask)]
+        values[place, : len(words)] = torch.tensor(said(logits(model, numbers[place // rollouts.size], path, words), words), dtype=torch.float64)
+    return rollouts.grouped(values)
 
 
-def mean_kl(teacher: list[list[float]], student: list[list[float]]) -> float:
-    return sum(sum(a * math.log(a / b) for a, b in zip(p, q, strict=True)) for p, q in zip(teacher, student, strict=True)) / len(teacher)
+def rewarded(rows: list[Row], processor: Any, numbers: Sequence[int], rollouts: Rollouts) -> list[list[float]]:
+    texts = [processor.tokenizer.decode(ids, skip_special_tokens=True) for ids in rollouts.ids]
+    return [[task_reward(text, rows[n]["options"], rows[n]["answer"]) for text in texts[4 * i : 4 * i + 4]] for i, n in enumerate(numbers)]
+
+
+def logs(row: Tensor) -> list[float]:
+    """Log-softmax of one place."""
+    values = row.tolist()
+    whole = math.log(math.fsum(math.exp(value - max(values)) for value in values)) + max(values)
+    return [value - whole for value in values]
+
+
+def kl(p: Tensor, q: Tensor, tau: float = 1.0) -> float:
+    """Token-mean of tau^2 KL(softmax(p / tau) || softmax(q / tau)), logits (T, V)."""
+    places = [(logs(one / tau), logs(other / tau)) for one, other in zip(p, q, strict=True)]
+    return tau**2 * math.fsum(math.exp(a) * (a - b) for one, other in places for a, b in zip(one, other, strict=True)) / len(places)
+
+
+def said(found: Tensor, ids: Ids) -> list[float]:
+    """Log-probability of each token."""
+    return [logs(row)[token] for row, token in zip(found, ids, strict=True)]
+
+
+def ce(found: Tensor, ids: Ids) -> float:
+    return -math.fsum(said(found, ids)) / len(ids)
+
+
+@pytest.mark.parametrize("response", ["pseudo_gt", "reference"])
+def test_sft_is_the_cross_entropy_of_its_labels(
+    response: str, student: Any, params: Any, cast: Any, batch: Any, rows: list[Row], logits: Logits
+) -> None:
+    numbers = [1, 2, 7] if response == "pseudo_gt" else [1, 2]
+    passes = Passes(student, cast(), batch(numbers))
+    each = [ce(logits(student, n, "noisy", rows[n][f"{response}_token_ids"]), rows[n][f"{response}_token_ids"]) for n in numbers]
+    assert loss_of("sft", passes, params("sft", response=response)).item() == pytest.approx(sum(each) / len(each), rel=1e-9)
+
+
+@pytest.mark.parametrize("gate", [False, True])
+@pytest.mark.parametrize("response", ["pseudo_gt", "reference"])
+def test_kd_is_its_equations(
+    gate: bool, response: str, student: Any, teacher: Any, params: Any, cast: Any, batch: Any, rows: list[Row], logits: Logits
+) -> None:
+    own, numbers = params("kd", response=response, weight=0.6, tau=2.0, teacher_gate=gate), [1, 2, 4]
+    each = []
+    for number in numbers:
+        ids = rows[number][f"{response}_token_ids"]
+        heard = logits(student, number, "noisy", ids)
+        taught = rows[number]["reference_correct"] or not gate
+        contrast = kl(logits(teacher, number, "clean", ids), heard, 2.0)
+        each.append(0.6 * contrast + 0.4 * ce(heard, ids) if taught else ce(heard, ids))
+    found = loss_of("kd", Passes(student, cast(), batch(numbers, ["clean"])), own)
+    assert found.item() == pytest.approx(sum(each) / 3, rel=1e-9)
+
+
+@pytest.mark.parametrize("negative", ["silence", "drop_audio", "keep_transcript"])
+def test_caad_is_its_equations(
+    negative: str, student: Any, teacher: Any, params: Any, cast: Any, batch: Any, rows: list[Row], logits: Logits
+) -> None:
+    own, numbers, each = params("caad", negative=negative, alpha=1.5, tau=2.0, weight=0.7), [3, 1, 7], []
+    for number in numbers:
+        ids = rows[number]["pseudo_gt_token_ids"]
+        heard = logits(student, number, "noisy", ids)
+        if number == 7:  # no clean teacher: the cross-entropy alone
+            each.append(ce(heard, ids))
+            continue
+        positive, unheard = logits(teacher, number, "clean", ids), logits(teacher, number, negative, ids)
+        each.append(0.7 * kl(positive + 1.5 * (positive - unheard), heard, 2.0) + 0.3 * ce(heard, ids))
+    found = loss_of("caad", Passes(student, cast(), batch(numbers, ["clean", negative])), own)
+    assert found.item() == pytest.approx(sum(each) / 3, rel=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["grpo", "dapo", "dr_grpo", "gspo"])
+@pytest.mark.parametrize("beta", [0.0, 0.2])
+def test_grpo_and_its_variants_are_their_equations(
+    kind: str,
+    beta: float,
+    student: Any,
+    teacher: Any,
+    params: Any,
+    cast: Any,
+    batch: Any,
+    rows: list[Row],
+    processor: Any,
+    logits: Logits,
+    drawn: Any,
+) -> None:
+    numbers = [0, 5]
+    rollouts = drawn(numbers)
+    passes = Passes(student, cast(), {**batch(numbers), "rollouts_student": rollouts})
+    found = loss_of("grpo", passes, params("grpo", loss=kind, clip=0.2, clip_high=0.3, kl_weight=beta))
+    rewards = rewarded(rows, processor, numbers, rollouts)
+    assert all(len(set(group)) > 1 for group in rewards)
+    expected = slow.policy_loss(
+        kind,
+        along(logits, student, numbers, "noisy", rollouts),
+        rollouts.grouped(rollouts.logprobs),
+        torch.tensor([slow.advantages(group, kind != "dr_grpo") for group in rewards]),
+        rollouts.grouped(rollouts.mask),
+        0.2,
+        0.3,
+        6,
+        along(logits, teacher, numbers, "noisy", rollouts),
+        beta,
+    )
+    assert found.item() == pytest.approx(expected.item(), rel=1e-8)
+    assert passes.figures["signal"] == 1.0
+    assert passes.right is not None and passes.right.tolist() == [sum(r > 0 for r in group) / 4 for group in rewards]
 
 
 @pytest.mark.parametrize("shaping", ["off", "instance", "candidate"])
+@pytest.mark.parametrize("scorer", ["teacher", "behaviour"])
 def test_echodistill_is_its_equations(
     shaping: str,
-    pair: tuple[Any, Any],
+    scorer: str,
+    student: Any,
     teacher: Any,
+    params: Any,
+    cast: Any,
+    batch: Any,
     rows: list[Row],
-    waves: dict[str, Wave],
-    echo_params: Callable[..., Any],
-    monkeypatch: pytest.MonkeyPatch,
+    processor: Any,
+    logits: Logits,
+    drawn: Any,
 ) -> None:
-    model, processor = pair
-    params = echo_params(shaping=shaping, lambda_policy=0.7, lambda_distill=1.3, lambda_features=0.4)
-    numbers, pad, end = [0, 2, 5], processor.tokenizer.pad_token_id, processor.tokenizer.eos_token_id
-    batch = batch_of(rows, waves, processor, numbers, EchoDistill.views)
-    rollouts = []
-    for number in numbers:
-        row = rows[number]
-        texts = [f"<answer> {row['answer']} </answer>", "<answer> nothing </answer>", f" {row['options'][-1]}", ""]
-        rollouts += [[*processor.tokenizer(text)["input_ids"], end] for text in texts]
-    width = max(map(len, rollouts))
-    ids = torch.tensor([row + [pad] * (width - len(row)) for row in rollouts])
-    mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rollouts])
-    monkeypatch.setattr(echodistill, "sample", lambda *_: (ids, mask))
-    loss, figures = EchoDistill(teacher, processor, params)(model, batch, 0)
+    numbers = [0, 2, 5]
+    rollouts = drawn(numbers)
+    own = params("echodistill", shaping=shaping, scorer=scorer, beta=0.5, lambda_policy=0.7, lambda_distill=1.3, teacher_gate=True)
+    found = loss_of("echodistill", Passes(student, cast(), {**batch(numbers, ["clean"]), "rollouts_student": rollouts}), own)
 
-    policy, distill, trusted = 0.0, 0.0, 0
-    errors, clean_features = 0.0, []
-    for place, number in enumerate(numbers):
-        row = rows[number]
-        noisy, clean, reference = decode(row["audio"]["bytes"])[0], waves[row["clip_id"]], row["reference_token_ids"]
-        kl = mean_kl(distributions(teacher, processor, row, clean, reference), distributions(model, processor, row, noisy, reference))
-        student_features, teacher_features = (features_of(one, processor, wave) for one, wave in ((model, noisy), (teacher, clean)))
-        shared = min(len(student_features), len(teacher_features))
-        errors += (student_features[:shared] - teacher_features[:shared]).square().sum().item()
-        clean_features.append(teacher_features[:shared])
-        distill, trusted = distill + kl * row["reference_correct"], trusted + row["reference_correct"]
-        group, student, scorer = rollouts[4 * place : 4 * place + 4], [], []
-        rewards = [task_reward(processor.tokenizer.decode(ids, skip_special_tokens=True), row["options"], row["answer"]) for ids in group]
-        for ids_ in group:
-            student.append(mean_logprob(distributions(model, processor, row, noisy, ids_), ids_))
-            scorer.append(mean_logprob(distributions(teacher, processor, row, clean, ids_), ids_))
-        bonus = {"off": [0.0] * 4, "instance": [math.exp(-kl)] * 4, "candidate": [math.exp(value) for value in scorer]}[shaping]
-        shaped = [max(-1.0, min(2.0, r + params.beta * (r > 0) * s)) for r, s in zip(rewards, bonus, strict=True)]
-        mean = sum(shaped) / 4
-        spread = max(math.sqrt(sum((value - mean) ** 2 for value in shaped) / 4), 1e-6)
-        for value, new, old in zip(shaped, student, scorer, strict=True):
-            rho, advantage = math.exp(new - old), (value - mean) / spread
-            policy -= min(rho * advantage, max(1 - params.clip, min(1 + params.clip, rho)) * advantage) / 12
-    assert 0 < trusted < 3
-    assert figures["signal"] == 1.0
-    every = torch.cat(clean_features)
-    features = errors / (every - every.mean(0)).square().sum().item()
-    assert features > 0.01
-    assert loss.item() == pytest.approx(0.7 * policy + 1.3 * distill / trusted + 0.4 * features, rel=1e-6)
+    ids = [rows[n]["reference_token_ids"] for n in numbers]
+    apart = [kl(logits(teacher, n, "clean", i), logits(student, n, "noisy", i)) for n, i in zip(numbers, ids, strict=True)]
+    phi, mask = along(logits, teacher, numbers, "clean", rollouts), rollouts.grouped(rollouts.mask)
+    rewards = rewarded(rows, processor, numbers, rollouts)
+    close = [[slow.mean([phi[b, k, t] for t in slow.places(mask[b, k])]).exp().item() for k in range(4)] for b in range(3)]
+    bonus = {"off": [[0.0] * 4] * 3, "instance": [[math.exp(-value)] * 4 for value in apart], "candidate": close}[shaping]
+    advantages = torch.tensor(
+        [slow.advantages([slow.shaped(r, s, 0.5) for r, s in zip(*both, strict=True)]) for both in zip(rewards, bonus, strict=True)]
+    )
+    old = phi if scorer == "teacher" else rollouts.grouped(rollouts.logprobs)
+    policy = slow.echodistill_surrogate(along(logits, student, numbers, "noisy", rollouts), old, advantages, mask, 0.2).item()
+    trusted = [value for value, n in zip(apart, numbers, strict=True) if rows[n]["reference_correct"]]
+    assert len(trusted) == 2
+    assert found.item() == pytest.approx(0.7 * policy + 1.3 * sum(trusted) / 2, rel=1e-8)
 
 
-def test_without_a_policy_weight_nothing_is_sampled(
-    pair: tuple[Any, Any], teacher: Any, rows: list[Row], waves: dict[str, Wave], echo_params: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("estimator", ["full", "sampled"])
+def test_xopd_is_its_equations(estimator: str, student: Any, teacher: Any, params: Any, cast: Any, batch: Any, logits: Logits, drawn: Any) -> None:
+    numbers = [0, 4]
+    heard, read = drawn(numbers), drawn(numbers)
+    read = replace(read, ids=read.ids.roll(1, 0), mask=read.mask.roll(1, 0), logprobs=read.logprobs.roll(1, 0))
+    passes = Passes(student, cast(), {**batch(numbers, ["text"]), "rollouts_student": heard, "rollouts_text": read})
+    found = loss_of("xopd", passes, params("xopd", estimator=estimator, lambda_im=0.3))
+    expected = 0.0
+    for weight, path, rollouts in ((0.3, "text", read), (0.7, "noisy", heard)):
+        for place, (ids, mask) in enumerate(zip(rollouts.ids.tolist(), rollouts.mask.tolist(), strict=True)):
+            words, number = ids[: sum(mask)], numbers[place // 4]
+            theta, phi = logits(student, number, path, words), logits(teacher, number, "text", words)
+            if estimator == "full":
+                term = kl(theta, phi)
+            else:
+                behaviour = rollouts.logprobs[place].tolist()
+                term = -sum(math.exp(b - c) * (a - b) for a, b, c in zip(said(phi, words), said(theta, words), behaviour, strict=False)) / len(words)
+            expected += weight * term / 8
+    assert found.item() == pytest.approx(expected, rel=1e-8)
+
+
+def test_gkd_is_its_equations(student: Any, teacher: Any, params: Any, cast: Any, batch: Any, logits: Logits, drawn: Any) -> None:
+    numbers = [0, 4]
+    rollouts, expected = drawn(numbers), 0.0
+    for place, (ids, mask) in enumerate(zip(rollouts.ids.tolist(), rollouts.mask.tolist(), strict=True)):
+        words, number = ids[: sum(mask)], numbers[place // 4]
+        expected += kl(logits(teacher, number, "text", words), logits(student, number, "noisy", words), 2.0) / 8
+    found = loss_of("gkd", Passes(student, cast(), {**batch(numbers, ["text"]), "rollouts_student": rollouts}), params("gkd", tau=2.0))
+    assert found.item() == pytest.approx(expected, rel=1e-8)
+
+
+VIEWS = {
+    "sft": ((), ("pseudo_gt",)),
+    "kd": (("clean",), ("reference",)),
+    "grpo": ((), ()),
+    "echodistill": (("clean",), ("reference",)),
+    "caad": (("clean", "silence"), ("pseudo_gt",)),
+    "xopd": (("text",), ("text",)),
+    "gkd": (("text",), ("text",)),
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_views_and_responses_are_what_the_loss_reads(method: str, student: Any, params: Any, cast: Any, batch: Any) -> None:
+    own = params(method)
+    views, responses = METHODS[method].views(own), METHODS[method].responses(own)
+    assert (views, responses) == VIEWS[method]
+    whole = batch([0, 1], views)
+    loss = loss_of(method, Passes(student, cast(), whole), own)
+    assert torch.isfinite(loss) and loss.requires_grad
+    for view in views:
+        with pytest.raises(KeyError, match=view):
+            loss_of(method, Passes(student, cast(), {key: value for key, value in whole.items() if key != view}), own)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_loss_of_a_batch_falls_when_it_is_learnt(method: str, student: Any, params: Any, cast: Any, batch: Any, drawn: Any) -> None:
+    own, numbers = params(method), [0, 1]
+    whole = batch(numbers, METHODS[method].views(own))
+    # The same rollouts in every step, so that losses compare; a surrogate needs a student that sampled them.
+    whole["rollouts_student"] = whole["rollouts_text"] = drawn(numbers)
+    if method == "grpo":
+        start = Passes(student, cast(), whole)
+        own_words = start.student_on(drawn(numbers)).detach().log_softmax(-1)
+        whole["rollouts_student"] = replace(drawn(numbers), logprobs=own_words.gather(-1, drawn(numbers).ids[..., None])[..., 0])
+    optimiser, losses = torch.optim.AdamW(student.parameters(), lr=3e-3), []
+    for _ in range(8):
+        loss = loss_of(method, Passes(student, cast(), whole), own)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0] - (0.01 if method == "grpo" else 0.3 * abs(losses[0]))
+
+
+@pytest.mark.parametrize("kind", ["grpo", "dapo", "dr_grpo", "gspo"])
+def test_a_group_of_equal_rewards_moves_nothing(kind: str, student: Any, params: Any, cast: Any, batch: Any, drawn: Any) -> None:
+    rollouts = drawn([0, 5])
+    spots = [1, 1, 1, 1, 4, 5, 6, 7]  # the first item's are all wrong
+    rollouts = replace(rollouts, ids=rollouts.ids[spots], mask=rollouts.mask[spots], logprobs=rollouts.logprobs[spots])
+    equal = replace(rollouts, ids=rollouts.ids[:4], mask=rollouts.mask[:4], logprobs=rollouts.logprobs[:4])
+    own = params("grpo", loss=kind)
+    passes = Passes(student, cast(), {**batch([0]), "rollouts_student": equal})
+    loss = loss_of("grpo", passes, own)
+    gradients = torch.autograd.grad(loss, list(student.parameters()), allow_unused=True)
+    assert loss.item() == 0.0 and passes.figures["signal"] == 0.0
+    assert all(gradient is None or not gradient.any() for gradient in gradients)
+    passes = Passes(student, cast(), {**batch([0, 5]), "rollouts_student": rollouts})
+    loss_of("grpo", passes, own).backward()
+    assert passes.figures["signal"] == 0.5
+    assert student.lm_head.weight.grad.abs().max() > 0
+
+
+def test_without_a_policy_weight_nothing_is_sampled(student: Any, params: Any, cast: Any, batch: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.training.passes.sample", lambda *_: pytest.fail("sampled"))
+    passes = Passes(student, cast(), batch([0, 1], ["clean"]))
+    loss = loss_of("echodistill", passes, params("echodistill", lambda_policy=0.0))
+    assert loss.item() == pytest.approx(passes.figures["kl"])
+
+
+@pytest.mark.parametrize(("method", "changes"), [("echodistill", {}), ("kd", {}), ("kd", {"weight": 0.5})])
+def test_an_item_without_a_reference_changes_no_loss_that_needs_one(
+    method: str, changes: dict[str, Any], student: Any, params: Any, cast: Any, batch: Any
 ) -> None:
-    monkeypatch.setattr(echodistill, "sample", lambda *_: pytest.fail("sampled"))
-    batch = batch_of(rows, waves, pair[1], [0, 1], EchoDistill.views)
-    loss, figures = EchoDistill(teacher, pair[1], echo_params(lambda_policy=0.0, lambda_features=0.0))(pair[0], batch, 0)
-    assert loss.item() == pytest.approx(figures["kl"])
+    own = params(method, **changes)
+    views = METHODS[method].views(own)
+    with_it, without = (loss_of(method, Passes(student, cast(), batch(numbers, views)), own) for numbers in ([0, 2, 7], [0, 2]))
+    assert with_it.item() == pytest.approx(without.item(), rel=1e-9) and without.item() != 0.0
 
 
-@pytest.mark.parametrize("negative", ["silence", "drop_audio"])
-def test_caad_is_its_equations(
-    negative: str, pair: tuple[Any, Any], teacher: Any, rows: list[Row], waves: dict[str, Wave], caad_params: Callable[..., Any]
-) -> None:
-    model, processor = pair
-    params = caad_params(negative=negative, alpha=1.5)
-    numbers = [3, 7]
-    objective = Caad(teacher, processor, params)
-    loss, _ = objective(model, batch_of(rows, waves, processor, numbers, objective.views), 0)
-
-    items = []
-    for number in numbers:
-        row = rows[number]
-        noisy, ids = decode(row["audio"]["bytes"])[0], row["pseudo_gt_token_ids"]
-        with torch.no_grad():
-            student = full_logits(model, processor, row, noisy, ids)
-            truth = -mean_logprob(student.softmax(-1).tolist(), ids)
-            if number == 7:
-                items.append(truth)
-                continue
-            # Silence is as long as what the student hears.
-            unheard = full_logits(teacher, processor, row, 0 * noisy if negative == "silence" else None, ids)
-            heard = full_logits(teacher, processor, row, waves[row["clip_id"]], ids)
-            contrast = heard + params.alpha * (heard - unheard)
-            kl = mean_kl((contrast / params.tau).softmax(-1).tolist(), (student / params.tau).softmax(-1).tolist())
-        items.append(params.weight * params.tau**2 * kl + (1 - params.weight) * truth)
-    assert loss.item() == pytest.approx(sum(items) / 2, rel=1e-6)
+def test_where_nobody_is_taught_the_loss_is_zero_and_not_nan(student: Any, params: Any, cast: Any, batch: Any) -> None:
+    loss = loss_of("echodistill", Passes(student, cast(), batch([7], ["clean"])), params("echodistill"))
+    gradients = torch.autograd.grad(loss, list(student.parameters()), allow_unused=True)
+    assert loss.item() == 0.0 and not any(gradient is not None and gradient.any() for gradient in gradients)
 
 
-def test_caad_without_contrast_is_distillation(
-    pair: tuple[Any, Any], teacher: Any, rows: list[Row], waves: dict[str, Wave], caad_params: Callable[..., Any]
-) -> None:
-    model, processor = pair
-    plain = Caad(teacher, processor, caad_params(alpha=0.0, weight=1.0, tau=1.0))
-    assert plain.views == ("clean",)
-    loss, _ = plain(model, batch_of(rows, waves, processor, [3], plain.views), 0)
-    row = rows[3]
-    noisy, clean, ids = decode(row["audio"]["bytes"])[0], waves[row["clip_id"]], row["pseudo_gt_token_ids"]
-    kl = mean_kl(distributions(teacher, processor, row, clean, ids), distributions(model, processor, row, noisy, ids))
-    assert loss.item() == pytest.approx(kl, rel=1e-6)
+@pytest.mark.parametrize("method", METHODS)
+def test_means_are_the_whole_steps(method: str, student: Any, cast: Any, rows: list[Row], waves: dict[str, Wave], processor: Any) -> None:
+    """Micro-batches of 3 and 1 with the totals of the step: the mean of their losses, and of their gradients, is the step's."""
+    training = training_of()
+    goal = objective(training, method, run_params(training, method))
+    goal = replace(goal, lambda_features=0.4)
+    whole = batch_of(rows, waves, processor, [0, 2, 7, 5], goal.views)
+    rollouts = {f"rollouts_{view}": Passes(student, cast(), whole).rollouts(view) for view in ("student", "text") if view in whole}
+    micro = []
+    for first, last in ((0, 3), (3, 4)):
+        part = batch_of(rows, waves, processor, [0, 2, 7, 5][first:last], goal.views)
+        shares = {
+            name: replace(all_, **{key: getattr(all_, key)[4 * first : 4 * last] for key in ("ids", "mask", "logprobs")})
+            for name, all_ in rollouts.items()
+        }
+        micro.append({**part, **shares, "totals": whole["totals"], "copies": 2})
+
+    def gradient(batches: list[dict[str, Any]]) -> tuple[float, Tensor]:
+        student.zero_grad()
+        loss = sum(goal(Passes(student, cast(), one)) / len(batches) for one in batches)
+        loss.backward()
+        return loss.item(), torch.cat([weight.grad.flatten() for weight in student.parameters() if weight.grad is not None])
+
+    (loss, all_at_once), (sum_, added) = gradient([{**whole, **rollouts}]), gradient(micro)
+    assert sum_ == pytest.approx(loss, rel=1e-9)
+    assert all_at_once.abs().max() > 0
+    torch.testing.assert_close(added, all_at_once, rtol=1e-7, atol=1e-12)
 
 
-@pytest.mark.parametrize("negative", ["silence", "drop_audio"])
+@pytest.mark.parametrize("negative", ["silence", "drop_audio", "keep_transcript"])
 def test_a_cached_teacher_teaches_what_the_live_one_does(
     negative: str,
     backbone: Path,
-    pair: tuple[Any, Any],
     teacher: Any,
+    params: Any,
     rows: list[Row],
     waves: dict[str, Wave],
-    caad_params: Callable[..., Any],
+    processor: Any,
+    cast: Callable[..., Cast],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    _, processor = pair
     same = [row | {"audio": {"bytes": encode_flac(waves[row["clip_id"]]), "path": None}} for row in rows]  # so that silence is as long
     original, _ = family.load(backbone, torch.device("cpu"), torch.float32)
+    whole = batch_of(same, waves, processor, [3, 0, 7], ["clean", negative])
 
-    def loss_of(tokens: int | None) -> float:
-        params = caad_params(negative=negative, cached_tokens=tokens)
-        objective = Caad(original.double(), processor, params)
-        objective.remember(same, waves, backbone)
-        return objective(teacher, batch_of(same, waves, processor, [3, 0, 7], objective.views), 0)[0].item()
+    def loss(tokens: int | None) -> float:
+        own = params("caad", negative=negative, cached_tokens=tokens)
+        kept = remembered(same, waves, ["clean", negative], backbone, tokens) if tokens else {}
+        return loss_of("caad", Passes(teacher, cast(teacher=original.double(), kept=kept), whole), own).item()
 
-    live = loss_of(None)
-    assert Caad(teacher, processor, caad_params(cached_tokens=20)).views == (), "no view is made that nobody reads"
-    errors = [abs(loss_of(tokens) - live) for tokens in (1, 50, 1000)]
+    live = loss(None)
+    assert METHODS["caad"].views(params("caad", cached_tokens=20)) == (), "no view is made that nobody reads"
+    errors = [abs(loss(tokens) - live) for tokens in (1, 50, 1000)]
     assert errors[0] > errors[1] > errors[2] and errors[2] < 1e-3 * live
     assert len(list((tmp_path / "data/.parts/teacher").glob("*.parquet"))) == 3
     before = {path.name for path in (tmp_path / "data/.parts/teacher").iterdir()}
-    assert abs(loss_of(50) - live) == errors[1] and {path.name for path in (tmp_path / "data/.parts/teacher").iterdir()} == before
+    assert abs(loss(50) - live) == errors[1] and {path.name for path in (tmp_path / "data/.parts/teacher").iterdir()} == before
 
 
-def test_a_bare_off_in_yaml_is_the_word(echo_params: Callable[..., Any]) -> None:
-    assert echo_params(**yaml.safe_load("shaping: off")).shaping == "off"
-    with pytest.raises(ValueError, match="shaping"):
-        echo_params(shaping=True)
+def test_the_teacher_gets_no_gradient_and_keeps_its_weights(student: Any, teacher: Any, params: Any, cast: Any, batch: Any) -> None:
+    before = deepcopy(teacher.state_dict())
+    parts = tuple(Part(name, params(name), 1.0) for name in METHODS)
+    goal = Objective(parts, 1.0)
+    loss = goal(Passes(student, cast(), batch([0, 1, 5], goal.views)))
+    loss.backward()
+    assert all(weight.grad is None for weight in teacher.parameters())
+    assert all(torch.equal(before[name], weight) for name, weight in teacher.state_dict().items())
+    assert all(weight.grad is not None for weight in student.parameters() if weight.requires_grad)
+
+
+def test_a_bare_off_in_yaml_is_the_word(params: Any) -> None:
+    assert params("echodistill", **yaml.safe_load("shaping: off")).shaping == "off"
+    with pytest.raises(Exception, match="shaping"):
+        params("echodistill", shaping=True)

@@ -46,11 +46,9 @@ def test_losses_match_the_papers(kind: PolicyKind, mask: Tensor, seed: int, stal
     logits, logprobs = rollouts(mask, seed)
     old, reference = (logprobs.detach() + scale * draw(*mask.shape, seed=seed + number) for number, scale in ((1, staleness), (2, 0.3)))
     advantages = draw(*mask.shape[:2], seed=seed + 3)
-    fast = loss(
-        policy_terms(
-            kind, logprobs, old, advantages, mask, clip=0.2, clip_high=0.28, max_tokens=9, reference=reference if beta else None, kl_weight=beta
-        )
-    )
+    given_reference = reference if beta else None
+    terms = policy_terms(kind, logprobs, old, advantages, mask, clip=0.2, clip_high=0.28, max_tokens=9, reference=given_reference, kl_weight=beta)
+    fast = loss(terms)
     exact = slow.policy_loss(kind, logprobs, old, advantages, mask, 0.2, 0.28, 9, reference, beta)
     torch.testing.assert_close(fast, exact, rtol=1e-6, atol=1e-9)
     got, want = (torch.autograd.grad(value, logits, retain_graph=True)[0] for value in (fast, exact + 0 * logits.sum()))
@@ -96,11 +94,16 @@ def test_kl_to_the_reference_matches_its_estimator(mask: Tensor, seed: int) -> N
     assert (fast >= 0).all() and kl_to_reference(logprobs, logprobs, mask).abs().max() == 0
 
 
-def test_the_kl_estimator_is_unbiased() -> None:
-    """Over the student's whole distribution, E[k3] = KL(student || reference)."""
-    student, reference = draw(WORDS, seed=1).log_softmax(-1), draw(WORDS, seed=2).log_softmax(-1)
+def test_the_kl_estimator_is_unbiased_in_value_and_pulls_along_the_forward_kl() -> None:
+    """Exactly, over the student's whole distribution."""
+    logits, reference = draw(WORDS, seed=1).requires_grad_(), draw(WORDS, seed=2).log_softmax(-1)
+    student = logits.log_softmax(-1)
     each = kl_to_reference(student[:, None, None], reference[:, None, None], torch.ones(WORDS, 1, 1))
-    torch.testing.assert_close((student.exp() * each).sum(), (student.exp() * (student - reference)).sum())
+    expected = (student.exp().detach() * each).sum()
+    torch.testing.assert_close(expected, (student.exp() * (student - reference)).sum())
+    forward = (reference.exp() * (reference - student)).sum()
+    got, want = (torch.autograd.grad(value, logits, retain_graph=True)[0] for value in (expected, forward))
+    torch.testing.assert_close(got, want)
 
 
 def test_echodistill_is_gspo_with_the_teacher_for_the_old_policy() -> None:
