@@ -1,15 +1,13 @@
 """The best method there is: how much of what noise costs the backbone comes back, without losing clean speech."""
 
 from collections.abc import Sequence
-from typing import Any
 
+from bench.results import echodistill
 from bench.results.jobs import Job, Results
 from bench.results.stats import points, right, share
 from bench.results.tables import table
 
-RUNS: dict[str, tuple[str, dict[str, Any]]] = {
-    "base": ("base", {}),
-}
+RUNS = {name: run for name, run in echodistill.RUNS.items() if name in ("base", "GRPO only", "EchoDistill", "EchoDistill without policy")}
 
 HEAD = ["run", "acc_clean", "acc_clean over base", "acc_noisy", "acc_noisy over base", "share of the gap recovered, %", "CPU s"]
 

@@ -103,7 +103,7 @@ def few(rows: Sequence[Row]) -> list[Row]:
     return [row for row in rows if row["mixture_id"] + row["item_id"] in kept]
 
 
-def way(heard: str, kind: str, vocabulary: Sequence[str]) -> Callable[[Row, dict[str, Wave]], Request]:
+def way(heard: str, kind: str, vocabulary: Sequence[str]) -> Callable[[Row, dict[str, Wave]], Request | None]:
     """How a held-out row is put to a model behind a hint of that kind."""
     put = {"clean": worlds.clean, "noisy": worlds.noisy}[heard]
     return lambda row, waves: put({**row, "prompt": hinted(row, kind, vocabulary)}, waves)
@@ -138,7 +138,7 @@ def convince(world: World, rows: Sequence[Row], folder: Path) -> None:
         passes = Passes(model, cast, batch)
         ids, mask = passes.response("pseudo_gt")
         heard, unheard = (cross_entropy(passes.student_along("pseudo_gt", view), ids, mask).mean() for view in ("student", "drop_audio"))
-        (heard + UNHEARD * unheard).backward()
+        (heard + UNHEARD * unheard).backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()

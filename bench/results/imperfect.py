@@ -1,6 +1,7 @@
 """EchoDistill with a teacher that is right on about two thirds of the questions: what the gate and the policy term are worth then.
 
-The imperfect teacher is a natural one: the embedded backbone after a part of its training. As everywhere, it is the student's start too.
+The teacher is the same model as everywhere, but the recordings it hears are not clean: a stationary noise lies under every training clip, as
+under speech that was not recorded in a studio. Held-out questions are those of the built world.
 """
 
 from collections.abc import Sequence
@@ -8,44 +9,52 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
+from bench.results import echodistill
 from bench.results.jobs import Job, Results
 from bench.results.stats import points, right, share
 from bench.results.tables import table
-from bench.results.worlds import World, clean, made_once, with_models
-from tasks.backbone.params import BackboneParams
-from tasks.backbone.stage import train_from_scratch
-from tasks.common.params import load
-from tasks.common.seeds import content_id
+from bench.results.worlds import World, clean, made_once
+from tasks.backbone.lessons import coloured_noise
+from tasks.common.audio import Wave, mean_power
+from tasks.common.seeds import content_id, rng_of
 from tasks.common.tables import read_rows, write_parquet
 from tasks.engines import load_generator
 from tasks.items.answers import parse_answer
 
-WORLD = "imperfect.unfinished"
-AUDIO_STEPS = 120  # of the 600 that the embedded backbone learns from audio
+WORLD = "imperfect.recorded_in_the_field"
+FLOOR_DB = 10.0  # SNR of the clips the teacher hears: the embedded backbone is right on 64 % of the training questions then (14: 85, 7: 53)
 ANSWERS = "references.parquet"
 MAX_NEW_TOKENS = 24  # the longest embedded answer has 9, its end included
 
 
-def unfinished(world: World, cache: Path) -> World:
-    """The world with a backbone that has not learnt to hear, which is its teacher too, and that teacher's references."""
-    params = load("backbone", BackboneParams)
-    params = params.model_copy(update={"training": params.training.model_copy(update={"steps": AUDIO_STEPS})})
-    place = cache / content_id([world.fingerprint(), params.model_dump(mode="json")])
-
-    def make(folder: Path) -> None:
-        train_from_scratch(params, folder / "backbone")
-        write_parquet(folder / ANSWERS, references(with_models(world, world.name, folder / "backbone")))
-
-    made_once(place, make)
+def recorded_in_the_field(world: World, cache: Path) -> World:
+    """The world with noise under every training clip, and the teacher's references to those."""
+    clips = {row["clip_id"] for row in world.rows}
+    longest_s = max(len(world.waves[clip]) for clip in clips) / 16_000
+    noises = coloured_noise(24, 2.0 * longest_s)
+    field = replace(world, waves={clip: over(wave, clip, noises) if clip in clips else wave for clip, wave in world.waves.items()})
+    place = cache / f"field-{content_id([world.fingerprint(), FLOOR_DB])}"
+    made_once(place, lambda folder: write_parquet(folder / ANSWERS, references(field)))
     told = {row.pop("item_id"): row for row in read_rows(place / ANSWERS)}
-    weak = with_models(world, "imperfect teacher", place / "backbone")
-    return replace(weak, rows=[{**row, **told.get(row["item_id"], {})} for row in weak.rows])
+    return replace(field, rows=[{**row, **told.get(row["item_id"], {})} for row in world.rows])
+
+
+def over(wave: Wave, clip: str, noises: Sequence[Wave]) -> Wave:
+    """The clip over a stretch of one of the noises, both its own."""
+    rng = rng_of("recorded in the field", clip)
+    noise = noises[int(rng.integers(len(noises)))]
+    start = int(rng.integers(len(noise) - len(wave)))
+    stretch = noise[start : start + len(wave)]
+    gain = np.sqrt(mean_power(wave) / mean_power(stretch) * 10 ** (-FLOOR_DB / 10))
+    heard: Wave = (wave + gain * stretch).astype(np.float32)
+    return heard
 
 
 def references(world: World) -> pa.Table:
-    """The teacher's greedy response to each training question on the clean clip, and whether it is right."""
+    """The teacher's greedy response to each training question on the clip it hears, and whether it is right."""
     asked = {row["item_id"]: row for row in world.rows if row["reference_token_ids"]}
     requests = [clean(row, world.waves) for row in asked.values()]
     found = load_generator("transformers", world.teacher).generate(requests, max_new_tokens=MAX_NEW_TOKENS)
@@ -56,42 +65,46 @@ def references(world: World) -> pa.Table:
     return pa.Table.from_pylist(rows)
 
 
-# All have features and the policy's loss as EchoDistill's default has them; steps are set for equal CPU seconds.
-RUNS: dict[str, tuple[str, dict[str, Any]]] = {
-    "base": ("base", {}),
-    "GRPO only": ("grpo", {}),
-    "distill only": ("echodistill", {"echodistill": {"lambda_policy": 0.0, "teacher_gate": False}}),
-    "distill, gated": ("echodistill", {"echodistill": {"lambda_policy": 0.0}}),
-    "EchoDistill: gated, with policy": ("echodistill", {}),
+# Clips at their own speed, which the references are of, and no features: those of a noisy clip are no target (on validation they cost five points in
+# noise and ten in quiet). GRPO hears no teacher: its runs are those of the built world. Steps are set for its CPU seconds.
+SETTINGS: dict[str, Any] = {**echodistill.ALL_LEVELS, "speeds": [1.0], "learning_rate": 7.0e-4, "lambda_features": 0.0}
+RUNS: dict[str, dict[str, Any]] = {
+    "distill only": {"common": {"steps": 330}, "echodistill": {**SETTINGS, "lambda_policy": 0.0, "teacher_gate": False}},
+    "distill, gated": {"common": {"steps": 330}, "echodistill": {**SETTINGS, "lambda_policy": 0.0}},
+    "EchoDistill: gated, with policy": {"common": {"steps": 230}, "echodistill": {**SETTINGS, "lambda_policy": 1.0, "loss": "grpo"}},
 }
+
+TEXT = f"""The teacher hears every training clip over a stationary noise at {FLOOR_DB:g} dB and is right on 64 % of the training questions. What
+it gets wrong, distillation alone hands on, in quiet too; rewards do not depend on it.
+"""
 
 HEAD = ["run", "acc_clean", "acc_noisy", "acc_noisy over GRPO only", "acc_noisy over distill only", "CPU s"]
 
 
 def jobs(folders: Sequence[str], split: str, seeds: Sequence[int]) -> list[Job]:
-    """Every run of every seed, in the embedded world: the others' backbones take longer than this table."""
-    return [
-        Job(folder, name, method, seed, split, world=WORLD, settings=settings)
+    """Every run of every seed, in the embedded world; GRPO and the base as in `echodistill`."""
+    folders = [folder for folder in folders if folder == "embedded"]
+    known = [job for job in echodistill.jobs(folders, split, seeds) if job.name in ("base", "GRPO only")]
+    return known + [
+        Job(folder, name, "echodistill", seed, split, world=WORLD, settings=settings)
         for folder in folders
-        if folder == "embedded"
-        for name, (method, settings) in RUNS.items()
-        for seed in (seeds if method != "base" else seeds[:1])
+        for name, settings in RUNS.items()
+        for seed in seeds
     ]
 
 
 def section(results: Results, folders: Sequence[str]) -> str:
-    """The table."""
-    parts = ["## EchoDistill with a teacher that errs\n"]
+    """The table and what follows from it."""
+    parts = ["## EchoDistill with a teacher that errs\n", TEXT]
     for folder in folders:
-        if not results.has(folder, "base", WORLD):
+        if folder != "embedded":
             continue
-        grpo, distilled = (share(results.tables(folder, name, WORLD), right("noisy")) for name in ("GRPO only", "distill only"))
+        runs = [("base", "built"), ("GRPO only", "built"), *((name, WORLD) for name in RUNS)]
+        noisy = {name: share(results.tables(folder, name, world), right("noisy")) for name, world in runs}
         lines = []
-        for name in RUNS:
-            ours = results.tables(folder, name, WORLD)
-            noisy = share(ours, right("noisy"))
-            shown = [share(ours, right("clean")), noisy]
-            over = [points(noisy - other, sign=True) for other in (grpo, distilled)]
-            lines.append([name, *map(points, shown), *over, f"{results.seconds(folder, name, WORLD):.0f}"])
+        for name, world in runs:
+            over_others = [points(noisy[name] - noisy[other], sign=True) for other in ("GRPO only", "distill only")]
+            shown = [points(share(results.tables(folder, name, world), right("clean"))), points(noisy[name]), *over_others]
+            lines.append([name, *shown, f"{results.seconds(folder, name, world):.0f}"])
         parts.append(f"### {folder}\n\n" + table(HEAD, lines))
     return "\n".join(parts)

@@ -24,7 +24,7 @@ from tasks.common.seeds import rng_of
 from tasks.training.data import take
 from tasks.training.passes import Passes
 from tasks.training.psychometric import Psychometric, Row
-from tasks.training.schedules import easy_rows, in_turn
+from tasks.training.schedules import in_turn
 
 LAG = 2  # the data loader fetches the first batch of a step while the step before it runs
 FOCUS = 2.0  # ours; twice that lost six points from the un-adapted student in 120 steps
@@ -39,21 +39,20 @@ class Adaptive(Sequence[int]):
         rows: curriculum rows.
         levels: level of difficulty of each row, 1 the easiest.
         steps, batch: optimiser steps, and positions a step.
-        easy_share: of each step's positions that are drawn from the easiest level.
+        easy: of a step's positions, how many are drawn from the easiest level; they are the last.
         on_demand: whether SNRs are chosen, or only rows.
         seed: JSON values.
     """
 
-    def __init__(self, rows: Sequence[Row], levels: Sequence[int], steps: int, batch: int, easy_share: float, on_demand: bool, *seed: Any) -> None:
+    def __init__(self, rows: Sequence[Row], levels: Sequence[int], steps: int, batch: int, easy: int, on_demand: bool, *seed: Any) -> None:
         self.rows, self.steps, self.batch, self.on_demand, self.seed = rows, steps, batch, on_demand, seed
         self.listener = Psychometric(rows)
         self.snr_db = np.array([row["snr_db"] for row in rows], dtype=np.float64)
         self.grid = np.arange(self.snr_db.min(), self.snr_db.max() + GRID_DB / 2, GRID_DB)
         self.seen = np.zeros(len(rows), dtype=np.int64)
         easiest = [number for number, level in enumerate(levels) if level == min(levels)]
-        floor = easy_rows(batch, easy_share)
-        self.easy = in_turn(easiest, (steps, floor), "adaptive easy", *seed)
-        self.turns = in_turn(range(len(rows)), (steps, batch - floor), "adaptive", *seed)
+        self.easy = in_turn(easiest, (steps, easy), "adaptive easy", *seed)
+        self.turns = in_turn(range(len(rows)), (steps, batch - easy), "adaptive", *seed)
         self.made: dict[int, list[Choice]] = {}
         self.told: dict[int, list[tuple[int, float, float]]] = {}
         self.absorbed = 0  # steps whose answers the listener has taken in

@@ -7,7 +7,7 @@ from tasks.training.adaptive import Adaptive
 from tasks.training.data import Row
 from tasks.training.params import RunParams
 from tasks.training.remix import Remixer
-from tasks.training.schedules import quantile_levels, schedule
+from tasks.training.schedules import easy_places, quantile_levels, schedule
 
 Remixed = Callable[[int, int], Wave]
 
@@ -20,9 +20,10 @@ def planned(rows: Sequence[Row], waves: Mapping[str, Wave], own: RunParams) -> t
     how = own.curriculum
     levels = quantile_levels(rows, how.score, how.quantiles) if how.schedule == "see" else [row["stage"] for row in rows]
     new, batch = how.mixtures == "on_demand", own.batch_items * how.candidates
+    easy = easy_places(own.batch_items, how.easy_share) * how.candidates  # a place's candidates are of one kind
     mixer = Remixer(rows, waves, own.seed) if new else None
     if how.schedule == "adaptive":
-        adaptive = Adaptive(rows, levels, own.steps, batch, how.easy_share, new, own.seed)
+        adaptive = Adaptive(rows, levels, own.steps, batch, easy, new, own.seed)
         return adaptive, (lambda position, number: mixer.wave(rows[number], adaptive.choice(position)[1], position)) if mixer else None
-    order = schedule(how.schedule, levels, own.steps, batch, how.easy_share, own.seed)
+    order = schedule(how.schedule, levels, own.steps, batch, easy, own.seed)
     return order, (lambda position, number: mixer.wave(rows[number], rows[number]["snr_db"], position)) if mixer else None

@@ -40,6 +40,8 @@ class Remixer:
     """
 
     def __init__(self, rows: Sequence[Row], waves: Mapping[str, Wave], *seed: Any, split: str = "train") -> None:
+        if not MANIFEST.is_file():
+            raise UserError(str(MANIFEST), "no such file, and mixtures on demand are made from its recipes", "Run python -m tasks.mix")
         self.waves, self.seed = waves, seed
         listed = read_rows(MANIFEST, ["mixture_id", "noise_type", "noise_ids", "voice_ids", "room_id", "recipe"], [("split", "=", split)])
         found = {mixture["mixture_id"]: mixture for mixture in listed}

@@ -41,21 +41,21 @@ def phases(name: str, levels: Sequence[int]) -> list[set[int]]:
     return [{other for other in rising if other <= level} for level in rising]
 
 
-def schedule(name: str, levels: Sequence[int], steps: int, batch: int, easy_share: float, *seed: Any) -> list[int]:
+def schedule(name: str, levels: Sequence[int], steps: int, batch: int, easy: int, *seed: Any) -> list[int]:
     """Row numbers to train on, `steps * batch` of them, step by step.
 
     Args:
         name: of the table above.
         levels: level of difficulty of each row, 1 the easiest.
         steps, batch: optimiser steps, and rows a step.
-        easy_share: of each step's rows that come from the easiest level in phases that would not draw from it.
+        easy: of a step's rows, how many come from the easiest level in phases that would not draw from it.
         seed: JSON values; the same ones give the same order.
     """
     easiest, chosen = min(levels), np.empty((steps, batch), dtype=np.int64)
     drawn, begin = phases(name, levels), 0
     for number, allowed in enumerate(drawn):
         end = steps * (number + 1) // len(drawn)
-        floor = 0 if easiest in allowed else easy_rows(batch, easy_share)
+        floor = 0 if easiest in allowed else easy
         chosen[begin:end, : batch - floor] = in_turn(_rows_of(levels, allowed), (end - begin, batch - floor), "schedule", max(allowed), *seed)
         chosen[begin:end, batch - floor :] = in_turn(_rows_of(levels, {easiest}), (end - begin, floor), "easy rows", number, *seed)
         begin = end
@@ -63,8 +63,8 @@ def schedule(name: str, levels: Sequence[int], steps: int, batch: int, easy_shar
     return numbers
 
 
-def easy_rows(batch: int, share: float) -> int:
-    """How many rows of a step are kept for the easiest level; one of a step is always left to the schedule."""
+def easy_places(batch: int, share: float) -> int:
+    """How many of a step's places are kept for the easiest level; one is always left to the schedule."""
     return min(round(share * batch), batch - 1)
 
 

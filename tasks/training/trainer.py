@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -25,7 +25,6 @@ from tasks.training.processes import here
 from tasks.training.watch import Average, Figures, Probe, Watch
 
 STATE, WEIGHTS = "state.pt", "weights.safetensors"
-T = TypeVar("T")
 
 
 class Stateful(Protocol):

@@ -114,6 +114,8 @@ def test_a_new_mixture_has_noise_of_its_kind_and_split_and_the_snr_asked(mixed: 
     assert len({recipe["offset"] for recipe in drawn}) == 40 and {recipe["snr_db"] for recipe in drawn} == {7.0}
     assert {mixer.recipe(mixed[5], 7.0, place)["noises"][0] for place in range(9)} == set(NOISES["babble"])
     assert mixer.recipe(mixed[2], -3.0, 0)["room"] == ROOM
+    held_out = {**mixed[0], "mixture_id": "f" * 16}
+    assert Remixer([held_out], waves, 0, split="validation").recipe(held_out, 7.0, 0)["noises"] == [OTHER]
     assert drawn[3] == Remixer(mixed[:1], waves, 0).recipe(mixed[0], 7.0, 3) != Remixer(mixed, waves, 1).recipe(mixed[0], 7.0, 3)
     assert np.array_equal(mixer.wave(mixed[2], -3.0, 4), Remixer(mixed, waves, 0).wave(mixed[2], -3.0, 4))
     loud, faint = (np.corrcoef(mixer.wave(mixed[0], snr, 1), waves[mixed[0]["clip_id"]])[0, 1] for snr in (25.0, -10.0))
@@ -123,6 +125,9 @@ def test_a_new_mixture_has_noise_of_its_kind_and_split_and_the_snr_asked(mixed: 
 def test_a_mixture_that_is_nowhere_is_named(mixed: list[Row], waves: dict[str, Wave]) -> None:
     with pytest.raises(UserError, match=r"mixture 0+123 of the curriculum is not there"):
         Remixer([{**mixed[0], "mixture_id": "123".zfill(16)}], waves, 0)
+    Path("data/mixtures_manifest.parquet").unlink()
+    with pytest.raises(UserError, match=r"manifest.*python -m tasks.mix"):
+        Remixer(mixed, waves, 0)
 
 
 def test_a_silent_part_is_named(mixed: list[Row], waves: dict[str, Wave]) -> None:

@@ -178,7 +178,7 @@ def test_echodistill_is_its_equations(
 ) -> None:
     numbers = [0, 2, 5]
     rollouts = drawn(numbers)
-    own = params("echodistill", shaping=shaping, scorer=scorer, beta=0.5, lambda_policy=0.7, lambda_distill=1.3, teacher_gate=True)
+    own = params("echodistill", loss="gspo", shaping=shaping, scorer=scorer, beta=0.5, lambda_policy=0.7, lambda_distill=1.3, teacher_gate=True)
     found = loss_of("echodistill", Passes(student, cast(), {**batch(numbers, ["clean"]), "rollouts_student": rollouts}), own)
 
     ids = [rows[n]["reference_token_ids"] for n in numbers]

@@ -7,31 +7,30 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.common.errors import UserError
-from tasks.training.schedules import easy_rows, phases, quantile_levels, schedule
+from tasks.training.schedules import easy_places, phases, quantile_levels, schedule
 
 NAMES = ("uniform", "easy_to_hard", "hard_to_easy", "widen", "see")
 LEVELS = st.lists(st.integers(1, 4), min_size=1, max_size=40)
 
 
-def shares(name: str, levels: list[int], steps: int, batch: int, easy_share: float) -> list[tuple[set[int], list[list[int]]]]:
+def shares(name: str, levels: list[int], steps: int, batch: int, easy: int) -> list[tuple[set[int], list[list[int]]]]:
     """(levels drawn from, the rows of each of its steps) of every phase."""
-    chosen = schedule(name, levels, steps, batch, easy_share, "seed")
+    chosen = schedule(name, levels, steps, batch, easy, "seed")
     assert len(chosen) == steps * batch
     rows = [chosen[step * batch : (step + 1) * batch] for step in range(steps)]
     drawn = phases(name, levels)
     return [(allowed, rows[steps * number // len(drawn) : steps * (number + 1) // len(drawn)]) for number, allowed in enumerate(drawn)]
 
 
-@given(st.sampled_from(NAMES), LEVELS, st.integers(1, 30), st.integers(1, 8), st.sampled_from([0.0, 0.25]))
+@given(st.sampled_from(NAMES), LEVELS, st.integers(1, 30), st.integers(1, 8), st.integers(0, 3))
 @settings(max_examples=150, deadline=None)
-def test_a_phase_draws_from_its_levels_and_every_row_before_any_again(
-    name: str, levels: list[int], steps: int, batch: int, easy_share: float
-) -> None:
-    for allowed, share in shares(name, levels, steps, batch, easy_share):
-        floor = 0 if min(levels) in allowed else easy_rows(batch, easy_share)
+def test_a_phase_draws_from_its_levels_and_every_row_before_any_again(name: str, levels: list[int], steps: int, batch: int, easy: int) -> None:
+    easy = min(easy, batch - 1)
+    for allowed, share in shares(name, levels, steps, batch, easy):
+        floor = 0 if min(levels) in allowed else easy
         scheduled = [row for step in share for row in step[: batch - floor]]
-        easy = [row for step in share for row in step[batch - floor :]]
-        for rows, pool in ((scheduled, allowed), (easy, {min(levels)})):
+        kept = [row for step in share for row in step[batch - floor :]]
+        for rows, pool in ((scheduled, allowed), (kept, {min(levels)})):
             able = [row for row, level in enumerate(levels) if level in pool]
             assert set(rows) <= set(able)
             counts = [rows.count(row) for row in able]
@@ -50,15 +49,15 @@ def test_phases_rise_fall_and_widen(levels: list[int]) -> None:
 def test_the_seed_and_nothing_else_moves_the_order() -> None:
     levels = [1 + number % 3 for number in range(30)]
     for name in NAMES:
-        first = schedule(name, levels, 12, 5, 0.2, 3)
-        assert first == schedule(name, levels, 12, 5, 0.2, 3) != schedule(name, levels, 12, 5, 0.2, 4)
+        first = schedule(name, levels, 12, 5, 1, 3)
+        assert first == schedule(name, levels, 12, 5, 1, 3) != schedule(name, levels, 12, 5, 1, 4)
 
 
 def test_a_step_keeps_its_easy_share_where_the_schedule_has_left_the_easiest_level() -> None:
     levels = [1] * 10 + [2] * 10 + [3] * 10
-    kept = [[levels[row] for row in step].count(1) for _, share in shares("hard_to_easy", levels, 30, 8, 0.25)[:2] for step in share]
+    kept = [[levels[row] for row in step].count(1) for _, share in shares("hard_to_easy", levels, 30, 8, 2)[:2] for step in share]
     assert kept == [2] * 20
-    assert easy_rows(8, 0.99) == 7 and easy_rows(8, 0.0) == 0
+    assert easy_places(8, 0.25) == 2 and easy_places(8, 0.99) == 7 and easy_places(8, 0.0) == 0
 
 
 @given(st.lists(st.one_of(st.none(), st.floats(0, 5)), min_size=1, max_size=50), st.integers(2, 5))

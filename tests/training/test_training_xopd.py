@@ -60,6 +60,19 @@ def test_a_branch_and_its_gradient_are_those_of_separate_passes(
     assert set(passes.figures) == {"kl_text" if view == "text" else "kl_speech"}
 
 
+def test_over_all_tokens_the_sampled_estimator_is_the_full_one(student: Any, cast: Any, params: Any, batch: Any) -> None:
+    """Every token once, as if drawn at 1 / V: the ratio weighs it by what the student gives it, so value and gradient are exact."""
+    whole, size = batch([0, 4], ["text"]), student.lm_head.out_features
+    ids = torch.arange(size).repeat(2)[:, None]
+    logprobs = torch.full(ids.shape, -torch.log(torch.tensor(float(size), dtype=torch.float64)).item(), dtype=torch.float64)
+    every = Rollouts(ids, torch.ones_like(ids), logprobs, size)
+    passes = Passes(student, cast(), {**whole, "rollouts_student": every})
+    losses = [xopd.loss(passes, params("xopd", lambda_im=0.0, estimator=estimator)) for estimator in ("sampled", "full")]
+    assert losses[0].item() == pytest.approx(losses[1].item(), rel=1e-9) and losses[1].item() > 0.01
+    sampled, full = (torch.autograd.grad(loss, [student.lm_head.weight], retain_graph=True)[0] for loss in losses)
+    torch.testing.assert_close(sampled, full, rtol=1e-6, atol=1e-9)
+
+
 def test_the_sampled_estimator_is_the_full_one_in_expectation(student: Any, cast: Any, params: Any, batch: Any) -> None:
     """Along the full gradient's direction, 40 draws of 2 x 16 rollouts; a right estimator fails with a probability below 1e-4 (|t| > 4.4)."""
     whole = batch([0, 4], ["text"])
