@@ -29,6 +29,7 @@ from tasks.training.methods import objective
 from tasks.training.params import RunParams, TrainingParams, laid, run_params, training_params
 
 Key = tuple[str, str, str, int]
+SEEDLESS = ("base", "start", "before")  # models as they are before any training
 RECIPE = 1  # goes into every key: raise it where training itself changed
 
 
@@ -74,8 +75,11 @@ def world_of(name: str, folder: str, cache: Path) -> World:
     return made
 
 
-def run(job: Job, section: dict[str, Any], folder: Path, store: Path) -> Path:
-    """Train and ask, unless the store has it: the Parquet file of answers. `section` is `training` of the params.yaml in force."""
+def run(job: Job, section: dict[str, Any], folder: Path, store: Path, stored: bool) -> Path | None:
+    """Train and ask, unless the store has it: the Parquet file of answers. `section` is `training` of the params.yaml in force.
+
+    With `stored`, nothing is trained, and a job the store lacks gives None.
+    """
     os.environ["TQDM_DISABLE"] = "1"  # one bar, that of the jobs
     os.chdir(folder)
     training, own = training_of(job, section)
@@ -84,6 +88,8 @@ def run(job: Job, section: dict[str, Any], folder: Path, store: Path) -> Path:
     known = [RECIPE, world.fingerprint(), job.method, own.model_dump(mode="json") if own else None, parts, job.split, list(job.kinds)]
     path = store / f"{content_id(known)}.parquet"
     if not path.exists():
+        if stored:
+            return None
         write_parquet(path, answers(job, world, training, own))
     return path
 
@@ -117,18 +123,19 @@ def answers(job: Job, world: World, training: TrainingParams, own: RunParams | N
     return pa.Table.from_pylist(rows).replace_schema_metadata({"seconds": f"{seconds:.1f}", "log": json.dumps(lines)})
 
 
-def run_all(jobs: Sequence[Job], folders: dict[str, Path], store: Path, processes: int) -> dict[Key, Path]:
-    """All jobs, `processes` at a time, a bar on the terminal; jobs of one world follow each other."""
+def run_all(jobs: Sequence[Job], folders: dict[str, Path], store: Path, processes: int, stored: bool = False) -> dict[Key, Path]:
+    """All jobs, `processes` at a time, a bar on the terminal; jobs of one world follow each other. With `stored`, those the store has."""
     store.mkdir(parents=True, exist_ok=True)
     found: dict[Key, Path] = {}
     ordered = sorted(jobs, key=lambda job: (job.folder, job.world, job.seed, job.name))
     section = training_params().model_dump()
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, mp_context=context) as pool, tqdm(total=len(ordered), unit="run") as bar:
-        waiting = {pool.submit(run, job, section, folders[job.folder].resolve(), store.resolve()): job for job in ordered}
+        waiting = {pool.submit(run, job, section, folders[job.folder].resolve(), store.resolve(), stored): job for job in ordered}
         for done in as_completed(waiting):
             job = waiting[done]
-            found[key_of(job)] = done.result()
+            if (path := done.result()) is not None:
+                found[key_of(job)] = path
             bar.set_postfix_str(f"{job.folder} {job.name} seed {job.seed}")
             bar.update()
     return found
@@ -152,8 +159,9 @@ class Results:
         return [pq.read_table(path) for path in paths]
 
     def has(self, folder: str, name: str, world: str = "built") -> bool:
-        """Whether that was run."""
-        return (folder, world, name, self.seeds[0]) in self.paths
+        """Whether that was run with every seed, or once if it has none."""
+        known = {seed for place, where, called, seed in self.paths if (place, where, called) == (folder, world, name)}
+        return known == set(self.seeds) or (name in SEEDLESS and bool(known))
 
     def seconds(self, folder: str, name: str, world: str = "built") -> float:
         """Mean CPU seconds of the training runs."""

@@ -42,7 +42,7 @@ def test_a_wrong_switch(project: Project, words: tuple[str, ...], says: str) -> 
     [
         (lambda value: value.update(profile="huge"), "unknown profile 'huge'. Choose one of: gpu, recorded, tiny"),
         (lambda value: value["items"].update(optoins=3), "items: unknown key 'optoins'. Did you mean 'options'?"),
-        (lambda value: value["training"]["caad"].update(alpha=-1), "training: 'caad.alpha' is -1: "),
+        (lambda value: value["training"]["caad"].update(alpha=-1), "training.caad (over training.common): 'alpha' is -1: "),
         (lambda value: value.update(evalute=value.pop("evaluate")), "unknown section 'evalute'. Did you mean 'evaluate'?"),
         (lambda value: value.update(corpora="gone"), "corpora: gone: no such folder."),
     ],
