@@ -26,7 +26,7 @@ NANO: dict[str, Any] = {
     "pseudo_gt": {},
     "difficulty": {},
     "curriculum": {},
-    "training": {"validation_rows": 8, "echodistill": {"steps": 3, "batch_items": 4, "rollouts": {"group_size": 2}}, "caad": {"steps": 3, "batch_items": 4}},
+    "training": {"validation_rows": 8, "common": {"steps": 3, "batch_items": 4}, "echodistill": {"rollouts": {"group_size": 2}}},
     "evaluate": {"control_items": 16, "bootstrap": 100},
 }
 
