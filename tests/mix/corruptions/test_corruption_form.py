@@ -89,7 +89,7 @@ def test_corruption_envelope_is_finite_and_not_negative(frames: int, seed: int) 
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.integers(1, 30_000), st.integers(0, 1000), st.integers(1, 30_000))
+@given(st.integers(1, 30_000), st.integers(0, 1000), st.integers(2, 30_000))  # voices of one sample are 1 or -1, and may cancel
 def test_corruption_source_works_with_the_clips_there_are(frames: int, seed: int, clip: int) -> None:
     for name, source in SOURCES.items():
         drawn = row(name, seed)
