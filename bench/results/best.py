@@ -13,13 +13,8 @@ HEAD = ["run", "acc_clean", "acc_clean over base", "acc_noisy", "acc_noisy over 
 
 
 def jobs(folders: Sequence[str], split: str, seeds: Sequence[int]) -> list[Job]:
-    """Every run of every folder and seed."""
-    return [
-        Job(folder, name, method, seed, split, settings=settings)
-        for folder in folders
-        for name, (method, settings) in RUNS.items()
-        for seed in (seeds if method != "base" else seeds[:1])
-    ]
+    """The runs of `echodistill` that compete."""
+    return [job for job in echodistill.jobs(folders, split, seeds) if job.name in RUNS]
 
 
 def section(results: Results, folders: Sequence[str]) -> str:
