@@ -14,6 +14,7 @@ import pyarrow as pa
 import pytest
 import torch
 import yaml
+from family_material import write_thinker
 from training_material import WORDS, batch_of, training_of, training_section, wave_of
 from transformers.models.qwen2.modeling_qwen2 import Qwen2RMSNorm
 
@@ -24,6 +25,7 @@ from tasks.common.tables import write_parquet
 from tasks.engines import qwen2_audio as family
 from tasks.items.prompt import prompt_text, response_text
 from tasks.training import stage, validate
+from tasks.training.families import TRAINABLE
 from tasks.training.params import RolloutParams, RunParams, run_params
 from tasks.training.passes import Cast
 from tasks.training.rollouts import Rollouts
@@ -190,3 +192,18 @@ def project(tmp_path: Path, backbone: Path, rows: list[Row], waves: dict[str, Wa
     for module in (stage, validate):
         monkeypatch.setattr(module, "clean_waves", lambda _: waves)
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def thinker(backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random thinker of Qwen2.5-Omni, as small, with the backbone's words."""
+    folder = tmp_path_factory.mktemp("omni") / "backbone"
+    write_thinker(folder, backbone)
+    return folder
+
+
+@pytest.fixture(params=TRAINABLE)
+def folder(request: pytest.FixtureRequest, backbone: Path, thinker: Path) -> Path:
+    """A model of each family that can be trained."""
+    torch.set_num_threads(1)
+    return {"qwen2_audio": backbone, "qwen2_5_omni": thinker}[request.param]

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-from family_material import full_logits, write_thinker
+from family_material import full_logits
 from training_material import batch_of, training_of
 
 from tasks.common.audio import Wave
 from tasks.common.errors import UserError
 from tasks.training import stage
-from tasks.training.families import TRAINABLE, audio_tower, decoder, family_of, folder_family, projector
+from tasks.training.families import audio_tower, decoder, family_of, folder_family, projector
 from tasks.training.methods import objective
 from tasks.training.params import run_params
 from tasks.training.passes import Cast, Passes
@@ -21,18 +21,6 @@ from tasks.training.rollouts import end_ids
 from tasks.training.scoring import read, teacher_forced
 
 Row = dict[str, Any]
-
-
-@pytest.fixture(scope="module")
-def thinker(backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("omni") / "backbone"
-    write_thinker(folder, backbone)
-    return folder
-
-
-@pytest.fixture(params=TRAINABLE)
-def folder(request: pytest.FixtureRequest, backbone: Path, thinker: Path) -> Path:
-    return {"qwen2_audio": backbone, "qwen2_5_omni": thinker}[request.param]
 
 
 def loaded(folder: Path, dtype: torch.dtype = torch.float64) -> tuple[Any, Any]:

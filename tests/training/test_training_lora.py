@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from family_material import write_thinker
 from safetensors.torch import load_file
 from training_material import batch_of, training_of
 
@@ -16,7 +15,7 @@ from tasks.common.errors import UserError
 from tasks.engines import qwen2_5_omni, qwen2_audio
 from tasks.training import stage
 from tasks.training.adapters import Models, load_models, merged_weights, write_model
-from tasks.training.families import TRAINABLE, bare, family_of, folder_family
+from tasks.training.families import bare, family_of, folder_family
 from tasks.training.methods import objective
 from tasks.training.params import run_params
 from tasks.training.passes import Cast, Passes
@@ -25,19 +24,6 @@ from tasks.training.scoring import read, teacher_forced
 Row = dict[str, Any]
 LORA = {"rank": 4, "alpha": 8.0, "targets": "linear"}
 PARTS = ["audio_tower", "projector", "language"]
-
-
-@pytest.fixture(scope="module")
-def thinker(backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("omni") / "backbone"
-    write_thinker(folder, backbone)
-    return folder
-
-
-@pytest.fixture(params=TRAINABLE)
-def folder(request: pytest.FixtureRequest, backbone: Path, thinker: Path) -> Path:
-    torch.set_num_threads(1)
-    return {"qwen2_audio": backbone, "qwen2_5_omni": thinker}[request.param]
 
 
 def models_of(folder: Path, **common: Any) -> Models:

@@ -6,12 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from family_material import write_thinker
 from training_material import batch_of, training_of
 
 from tasks.common.audio import Wave
 from tasks.training import objectives
-from tasks.training.families import TRAINABLE, audio_tower, decoder, folder_family
+from tasks.training.families import audio_tower, decoder, folder_family
 from tasks.training.memory import recompute
 from tasks.training.methods import objective
 from tasks.training.params import run_params
@@ -19,19 +18,6 @@ from tasks.training.passes import Cast, Passes
 from tasks.training.scoring import read, teacher_forced
 
 Row = dict[str, Any]
-
-
-@pytest.fixture(scope="module")
-def thinker(backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("omni") / "backbone"
-    write_thinker(folder, backbone)
-    return folder
-
-
-@pytest.fixture(params=TRAINABLE)
-def folder(request: pytest.FixtureRequest, backbone: Path, thinker: Path) -> Path:
-    torch.set_num_threads(1)
-    return {"qwen2_audio": backbone, "qwen2_5_omni": thinker}[request.param]
 
 
 def loaded(folder: Path, lean: bool, dtype: torch.dtype = torch.float64) -> tuple[Any, Any]:
