@@ -46,6 +46,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
 	@python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[pesq]" || echo "no C compiler here: reports/quality.parquet does without PESQ"
 	@python -m tasks.common.environment
+	@python -m tasks.common.versions
 	@touch $@
 
 # What only the measurements need is installed for them.
@@ -59,6 +60,7 @@ $(VENV)/.vllm: $(INSTALLED)
 	@python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev,vllm,dask,ray]"
 	@python -m pip uninstall --quiet --disable-pip-version-check --yes torchvision torchcodec triton
 	@python -m tasks.common.environment
+	@python -m tasks.common.versions
 	@touch $@
 
 clean:

@@ -25,7 +25,7 @@ from tqdm import tqdm
 from bench.plan import million
 from flows.server import free_url, server
 
-PLANNED = (0.25, 0.5, 1.0)  # million mixtures
+PLANNED = (0.25, 1.0, 2.0)  # million mixtures
 FILES = ((8, 2**20), (8, 16 * 2**20), (400, 2**20 // 50))  # (files, bytes each) given to DVC: few small, few large, many small
 TASKS = (10, 310)  # the server's own start varies by seconds of CPU
 CLIP_S = 10.0

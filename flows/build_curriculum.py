@@ -8,15 +8,14 @@ The flow walks the graph in order, skips what is up to date, and records each fi
 its shards; a stage of one piece is a task run, and two of those run side by side (with GPUs: each on a card of its own).
 """
 
-import fcntl
 import multiprocessing
 import os
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +27,17 @@ from prefect.settings import PREFECT_API_URL
 from prefect.states import Completed, Failed
 from prefect.utilities.timeout import timeout
 
-from flows.graph import Stage, commit, leading_to, read_graph, restore, stale_stages
+from flows.graph import Stage, commit, held, leading_to, read_graph, restore, stale_stages
 from flows.runners import cards, may_pass, runner_name
 from flows.server import answers, free_url, server
 from flows.shards import piece, run_sharded
-from tasks.common.cli import Counts, record
-from tasks.common.errors import UserError
+from tasks.common.cli import Counts, one_at_a_time, record, stage_alone
+from tasks.common.errors import UserError, full_disk_named
 from tasks.common.fanout import worker_count
 from tasks.common.params import all_params, check_all, switch
+from tasks.common.versions import upgrades
 
-METRICS, REPORT, LOCK = Path("reports/metrics.json"), Path("reports/index.html"), Path(".dvc/tmp/build.lock")
+METRICS, REPORT = Path("reports/metrics.json"), Path("reports/index.html")
 WAITS_S = (10, 60)  # before a second and a third attempt: a worker is back in seconds, a restarted engine within a minute
 
 
@@ -45,17 +45,9 @@ def _say(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
 
 
-@contextmanager
-def one_build_here() -> Iterator[None]:
-    """Hold this folder for a build. Another build waits: two would write the same outputs. A killed one lets go."""
-    LOCK.parent.mkdir(parents=True, exist_ok=True)
-    with LOCK.open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            _say("another build runs in this folder: waiting for it")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+def one_build_here() -> AbstractContextManager[None]:
+    """Hold this folder for a build. Another build waits: two would write the same outputs."""
+    return one_at_a_time("build", "another build")
 
 
 def _result_markdown(ran: Sequence[str], total: int) -> str:
@@ -101,18 +93,28 @@ def build(graph: list[Stage], runner: str = "process") -> list[dict[str, Any]]:
     waiting, done, ran = list(graph), set[str](), list[dict[str, Any]]()
     pieces: dict[PrefectFuture[Any], tuple[Stage, str | None]] = {}
     failures = Counter[str]()
+    at_work: dict[str, ExitStack] = {}
     free: list[str] | None = None  # cards; None where there is no card to share
     behind: set[str] = set()
+
+    def start(stage: Stage) -> bool:
+        """Hold a stage for this process; whether it must run, because no earlier run had the same inputs."""
+        hold = at_work[stage.name] = ExitStack()
+        hold.enter_context(held(stage.name))
+        hold.enter_context(stage_alone(stage.name))
+        return not restore(stage.name)
 
     def finish(stage: Stage, counts: Counts, seconds: float) -> None:
         record(stage.name, seconds, counts)
         commit(stage.name)
+        at_work.pop(stage.name).close()
         done.add(stage.name)
         ran.append({"stage": stage.name, "seconds": round(seconds, 1), "done": str(counts.done), "reused": str(counts.reused)})
         _say(f"  {stage.name}: done {counts.done or '{}'}, reused {counts.reused or '{}'}, {seconds:.1f} s")
 
     def again(stage: Stage, error: Exception) -> None:
         """Put a stage back that another attempt may help, after a wait; raises `error` otherwise."""
+        at_work.pop(stage.name).close()
         if failures[stage.name] == len(WAITS_S) or not may_pass(error):
             raise error
         seconds = WAITS_S[failures[stage.name]]
@@ -153,19 +155,20 @@ def build(graph: list[Stage], runner: str = "process") -> list[dict[str, Any]]:
             # Pieces first: they run in the background while the shards of other stages go through.
             stage = min(ready, key=Stage.fans_out)
             waiting.remove(stage)
-            if not stale_stages([stage.name]) or restore(stage.name):
+            if not stale_stages([stage.name]) or not start(stage):
+                at_work.pop(stage.name, ExitStack()).close()
                 done.add(stage.name)
                 continue
             _say(f"[{len(graph) - len(waiting)}/{len(graph)}] {stage.name}")
             log.info("stage %s", stage.name)
             if stage.fans_out():
-                start = time.perf_counter()
+                began = time.perf_counter()
                 try:
                     counts = run_sharded(stage, runner)
                 except Exception as error:
                     again(stage, error)
                 else:
-                    finish(stage, counts, time.perf_counter() - start)
+                    finish(stage, counts, time.perf_counter() - began)
                 continue
             if free is None and not pieces and (found := cards()):
                 free, behind = found, _behind_models(graph)
@@ -177,6 +180,9 @@ def build(graph: list[Stage], runner: str = "process") -> list[dict[str, Any]]:
         for child in multiprocessing.active_children():
             child.terminate()
         raise
+    finally:
+        for hold in at_work.values():
+            hold.close()
     return ran
 
 
@@ -186,13 +192,15 @@ def drive(targets: Sequence[str], profile: str | None, corpora: str | None, runn
     Returns a Prefect state: completed with the names of the stages that ran, or failed with a user's mistake or the time limit in one line.
     """
     try:
-        with timeout(None if hours is None else hours * 3600), one_build_here():
+        with full_disk_named(), timeout(None if hours is None else hours * 3600), one_build_here():
             chosen = runner_name(runner)
             if profile or corpora:
                 switch(profile or str(all_params()["profile"]), corpora)
             check_all()
             graph = read_graph()
             graph = leading_to(graph, targets) if targets else graph
+            for line in upgrades():
+                _say(line)
             ran = build(graph, chosen)
     except UserError as error:
         return Failed(message=str(error))

@@ -2,23 +2,40 @@
 
 `dvc.yaml` is the only statement of what depends on what. Everything here goes through DVC's own index, so a stage run
 by the flow and recorded with `commit` is indistinguishable from one run by `dvc repro`.
-Only one process at a time may call these: DVC holds a lock on the repository.
+Two processes may call these at once, or one of them be `dvc` itself: whoever finds the other at work waits. DVC writes its own files in place,
+so a process that is killed may leave them cut off: `heal` puts them right.
 """
 
 import importlib
 import inspect
+import json
 import logging
+import re
 import shlex
-from collections.abc import Callable, Sequence
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
 
 import networkx as nx
+from dvc.dvcfile import Lockfile
 from dvc.exceptions import DvcException
+from dvc.lock import LockError, make_lock
 from dvc.repo import Repo
+from dvc.rwlock import rwlock
 from dvc.stage.cache import RunCacheNotFoundError
 
+from tasks.common import versions
 from tasks.common.cli import Counts
 from tasks.common.errors import UserError
+from tasks.common.tables import write_bytes
+
+T = TypeVar("T")
+_LINK_TRIAL = re.compile(r"\.[\w-]{22}\.tmp")  # beside the outputs, named by a short UUID
+DVC_LOCK, LAST_LOCK = Path("dvc.lock"), Path(".dvc/tmp/dvc.lock")  # the second as of the last stage that was recorded here
 
 logging.getLogger("dvc").setLevel(logging.WARNING)  # "Updating lock file", once a stage, is for DVC's own command line
 
@@ -43,14 +60,20 @@ class Stage:
 
 
 def read_graph() -> list[Stage]:
-    """The stages of dvc.yaml, every one after those it waits for; raises UserError where dvc.yaml is not valid."""
+    """The stages of dvc.yaml, every one after those it waits for; raises UserError where dvc.yaml is not valid.
+
+    Whoever asks looks for stale stages next, so versions.yaml is brought up to date: an upgraded library is a change.
+    """
+    versions.refresh()
+    _patiently(heal)
     try:
         graph = Repo().index.graph
     except DvcException as error:
         raise UserError("dvc.yaml", str(error).strip().replace("\n", " "), "Correct it, or restore it from git") from None
     # DVC's edges point from a stage to what it needs. Ties are broken by name: the same order on every machine.
     order = nx.lexicographical_topological_sort(graph.reverse(), key=lambda stage: stage.addressing)
-    return [_stage(node, frozenset(need.addressing for need in graph.successors(node))) for node in order]
+    # What was given to DVC as it is (dvc add, dvc import-url: a .dvc file) has no command.
+    return [_stage(node, frozenset(need.addressing for need in graph.successors(node) if need.cmd)) for node in order if node.cmd]
 
 
 def _stage(node: object, upstream: frozenset[str]) -> Stage:
@@ -66,7 +89,62 @@ def stale_stages(names: list[str] | None = None) -> set[str]:
 
     A stage's upstream is not asked: a stage below a stale one shows only once that one has run and changed something.
     """
-    return set(Repo().status(targets=names))
+    return {name for name in _patiently(lambda: Repo().status(targets=names)) if not name.endswith(".dvc")}
+
+
+@contextmanager
+def held(name: str) -> Iterator[None]:
+    """As DVC does while it runs a stage: no other build and no `dvc` works on its outputs, or changes what it reads. Waits for those that do."""
+    repo = Repo()
+    stage = repo.stage.get_target(name)
+    reads, writes = [dep.fs_path for dep in stage.deps], [out.fs_path for out in stage.outs]
+    with ExitStack() as hold:
+        _patiently(lambda: hold.enter_context(rwlock(repo.tmp_dir, repo.fs, " ".join(sys.argv), reads, writes, False)))
+        yield
+
+
+def _patiently(ask: Callable[[], T]) -> T:
+    """`ask()`, again and again while another process of DVC has what it needs."""
+    said = ""
+    while True:
+        try:
+            return ask()
+        except LockError as error:
+            if not said:
+                said = " ".join(str(error).split())
+                print(f"a dvc command works in this folder: waiting for it ({said})", file=sys.stderr, flush=True)
+            time.sleep(1)
+
+
+def heal() -> None:
+    """Put right a list of held paths, and a dvc.lock, that a killed process left cut off; the latter as of the last stage that was recorded.
+
+    Files with which DVC tried how the disk links, and did not come to remove, go too.
+    """
+    repo = Repo()
+    paths = Path(repo.tmp_dir, "rwlock")
+    with make_lock(f"{paths}.lock", tmp_dir=repo.tmp_dir):
+        try:
+            json.loads(paths.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            pass
+        except ValueError:
+            paths.unlink()
+    with repo.lock:
+        for path in Path().glob("*/.*.tmp"):
+            if _LINK_TRIAL.fullmatch(path.name):
+                path.unlink()
+        try:
+            whole = bool(Lockfile(repo, str(DVC_LOCK.resolve())).load()) or not DVC_LOCK.exists()
+        except DvcException:
+            whole = False
+        if whole:
+            return
+        if LAST_LOCK.exists():
+            write_bytes(DVC_LOCK, LAST_LOCK.read_bytes())
+        else:
+            DVC_LOCK.unlink()
+    print("dvc.lock was cut off by a process that was killed while it wrote: put back as of the last stage before", file=sys.stderr, flush=True)
 
 
 def restore(name: str) -> bool:
@@ -76,19 +154,23 @@ def restore(name: str) -> bool:
     """
     repo = Repo()
     stage = repo.stage.get_target(name)
-    with repo.lock:
+    _patiently(repo.lock.lock)
+    try:
         stage.remove_outs(ignore_remove=False, force=False)
         try:
             repo.stage_cache.restore(stage)
         except RunCacheNotFoundError:
             return False
+    finally:
+        repo.lock.unlock()
     commit(name)
     return True
 
 
 def commit(name: str) -> None:
     """Hash the outputs of a finished stage into the cache and record it in dvc.lock and the run cache."""
-    Repo().commit(name, force=True)
+    _patiently(lambda: Repo().commit(name, force=True))
+    write_bytes(LAST_LOCK, DVC_LOCK.read_bytes())
 
 
 def leading_to(graph: list[Stage], names: Sequence[str]) -> list[Stage]:

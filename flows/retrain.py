@@ -25,9 +25,9 @@ from flows.build_curriculum import build, one_build_here
 from flows.graph import read_graph
 from flows.retraining.heard import job_of, last_model
 from flows.retraining.plan import before_training, plan, trainings
-from flows.runners import end_with_parent
 from flows.server import answers, free_url, server
 from tasks.common.errors import UserError
+from tasks.common.fanout import end_with_parent
 from tasks.common.params import check_all
 from tasks.retrain.learn import Job, Outcome
 from tasks.retrain.learn import retrain as retrain_method

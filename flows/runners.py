@@ -5,17 +5,16 @@ the length of a stage, unless DASK_SCHEDULER_ADDRESS or RAY_ADDRESS, their own v
 content and results come back in order, so all three write the same bytes.
 """
 
-import multiprocessing
 import os
-import threading
+from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, Self
 
 from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner
 
 from tasks.common.errors import UserError
-from tasks.common.fanout import worker_count
+from tasks.common.fanout import end_with_parent, worker_count
 
 RUNNERS = ("process", "dask", "ray")
 RAY_STORE_BYTES = 128 * 2**20  # jobs and results are paths and counts; by default Ray takes a third of the memory
@@ -31,6 +30,21 @@ def runner_name(asked: str | None = None) -> str:
     if name != "process" and find_spec(f"prefect_{name}") is None:
         raise UserError(f"runner={name}", f"prefect-{name} is not installed", f"pip install --constraint constraints.txt --editable '.[{name}]'")
     return name
+
+
+class Processes(ProcessPoolTaskRunner):
+    """Prefect's pool of processes, each of which ends with its parent even if it has never had a shard."""
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        pool: Any = self._executor  # its processes start with the first shard
+        pool._initializer, pool._initargs = _begin, (pool._initializer, *pool._initargs)
+        return self
+
+
+def _begin(as_prefect_does: Callable[..., None], *arguments: Any) -> None:
+    end_with_parent()
+    as_prefect_does(*arguments)
 
 
 def task_runner(name: str) -> TaskRunner[Any]:
@@ -51,27 +65,15 @@ def task_runner(name: str) -> TaskRunner[Any]:
         local = {"num_cpus": workers, "include_dashboard": False, "log_to_driver": False, "object_store_memory": RAY_STORE_BYTES}
         return RayTaskRunner(init_kwargs=local)
     # Spawned processes: CPU work in Prefect's default thread pool would run one at a time.
-    return ProcessPoolTaskRunner(max_workers=workers)
+    return Processes(max_workers=workers)
 
 
 def may_pass(error: BaseException) -> bool:
-    """Whether another attempt may help: a worker was lost, or an engine outside did not answer. A user's mistake stays one."""
+    """Whether another attempt may help: a worker was lost, an engine outside or a store did not answer. A user's mistake stays one."""
+    from flows.store import StoreError
     from tasks.engines import EngineError
 
-    return isinstance(error, BrokenProcessPool | EngineError) or any(kind.__name__ in LOST for kind in type(error).__mro__)
-
-
-def end_with_parent() -> None:
-    """In a worker process: exit once the process that started it is gone, killed or not, so that no orphan goes on writing."""
-    parent = multiprocessing.parent_process()
-    name = "end with parent"
-    if parent is not None and all(thread.name != name for thread in threading.enumerate()):
-
-        def watch() -> None:
-            parent.join()
-            os._exit(1)
-
-        threading.Thread(target=watch, name=name, daemon=True).start()
+    return isinstance(error, BrokenProcessPool | EngineError | StoreError) or any(kind.__name__ in LOST for kind in type(error).__mro__)
 
 
 def cards() -> list[str]:

@@ -42,7 +42,7 @@ def stop(process: subprocess.Popen[bytes], seconds: float = 10.0) -> None:
 
 
 @contextmanager
-def server(url: str, seconds: float = 120.0) -> Iterator[None]:
+def server(url: str, seconds: float = 300.0) -> Iterator[None]:
     """A Prefect server at `url` for the length of the block; raises UserError where none answers within `seconds`."""
     LOG.parent.mkdir(exist_ok=True)
     address = urlsplit(url)

@@ -43,7 +43,8 @@ ITEMS = pa.schema(
 MIXTURES = pa.schema(
     {
         **{"mixture_id": STRINGS, "clip_id": STRINGS, "noise_ids": pa.list_(STRINGS), "noise_type": STRINGS, "room_id": STRINGS},
-        **{"snr_db": pa.float64(), "corruption": STRINGS, "split": STRINGS, "recipe": STRINGS, "audio": AUDIO, "sampling_rate": pa.int32()},
+        **{"snr_db": pa.float64(), "corruption": STRINGS, "split": STRINGS, "recipe_hash": STRINGS, "recipe": STRINGS},
+        **{"audio": AUDIO, "sampling_rate": pa.int32()},
     }
 )
 ROOMS = pa.schema([("room_id", pa.string()), ("licence", pa.string())])
@@ -91,6 +92,7 @@ def mixture(speech: dict[str, Any], noise: dict[str, Any] | None, snr_db: float 
         "snr_db": snr_db,
         "corruption": "noise" if noise else "clean",
         "split": speech["split"],
+        "recipe_hash": content_id([*fields, "rendered"]),
         "recipe": json.dumps({"speech": speech["clip_id"]} | ({"noises": [noise["clip_id"]], "snr_db": snr_db, "offset": 0.0} if noise else {})),
         "audio": {"bytes": encode_flac(audio), "path": f"{content_id(fields)}.flac"},
         "sampling_rate": RATE,

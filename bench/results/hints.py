@@ -51,7 +51,7 @@ def independent(world: World, cache: Path) -> World:
 def _world(world: World, cache: Path, shared: bool) -> World:
     vocabulary = sorted({word for row in world.rows for word in (row["transcript"] or "").split()})
     start = trusting(world, vocabulary, cache)
-    tokenizer = AutoTokenizer.from_pretrained(start)
+    tokenizer = AutoTokenizer.from_pretrained(start, trust_remote_code=False)
     rows = []
     for row in (row for row in world.rows if row["task"] in TASKS and row["reference_token_ids"]):
         rng = rng_of("hints", "kind", row["mixture_id"], row["item_id"])

@@ -2,12 +2,14 @@
 
 import argparse
 import json
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tasks.common.errors import UserError
+from tasks.common.markdown import fenced, plain, table
 from tasks.common.params import all_params
 from tasks.common.tables import read_rows
 from tasks.evaluate.params import BASE
@@ -16,6 +18,7 @@ from tasks.lineage.edges import Heard
 HELP = "a model with its card (data, licences, metrics, limits, loading) as a folder to upload"
 EXAMPLES = """examples:
   dinproof card caad --out exports/caad
+  dinproof card --out exports/models   # every model, a folder each
   hf upload <name> exports/caad        # publishes it; the hub's own command"""
 METRICS, MODELS = Path("reports/metrics.json"), Path("models")
 CORPORA, RESULTS = Path("data/catalog/corpora.parquet"), Path("reports/results.parquet")
@@ -36,22 +39,37 @@ IN_HEADER = ("acc_clean", "acc_noisy", "gsr")
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The method, and where the folder goes."""
-    parser.add_argument("method", metavar="METHOD", help="a folder below models/, such as caad")
+    parser.add_argument("method", metavar="METHOD", nargs="?", help="a folder below models/, such as caad; every one with a record, where left out")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write; an earlier one of ours is replaced")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write the folder. Raises UserError where there is no such model, or what it was made from is not known."""
+    """Write the folder, or one a model. Raises UserError where there is no such model, or what it was made from is not known."""
+    if args.method:
+        _write(args.method.removeprefix("models/").strip("/"), args.out)
+        return 0
+    written, why = 0, []
+    for path in sorted(MODELS.glob("*/config.json")):
+        try:
+            _write(path.parent.name, args.out / path.parent.name)
+            written += 1
+        except UserError as error:
+            why.append(f"no card: {error}")
+    print("\n".join([*why, f"{written} of {written + len(why)} models have their card"]))
+    return 1 if why or not written else 0
+
+
+def _write(method: str, out: Path) -> None:
+    """models/<method> with its card as the folder `out`."""
     from tasks.export.folder import ABOUT, MADE_BY, whole_folder
 
-    method = args.method.removeprefix("models/").strip("/")
     model = MODELS / method
     if not (model / "config.json").is_file():
         known = ", ".join(sorted(path.parent.name for path in MODELS.glob("*/config.json")))
         raise UserError(f"dinproof card {method}", f"no model in {model}", f"Here are: {known}" if known else "Train one: make curriculum")
     text = card(method)
     metrics = _metrics(method)
-    with whole_folder(args.out) as root:
+    with whole_folder(out) as root:
         for path in sorted(model.rglob("*")):
             if path.is_file() and path.name != "README.md":
                 target = root / path.relative_to(model)
@@ -60,8 +78,7 @@ def run(args: argparse.Namespace) -> int:
         (root / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
         (root / "README.md").write_text(text, encoding="utf-8")
         (root / ABOUT).write_text(json.dumps({"made_by": MADE_BY, "model": method}, indent=1) + "\n", encoding="utf-8")
-    print(f"{args.out}: {model} with its card")
-    return 0
+    print(f"{out}: {model} with its card")
 
 
 def card(method: str) -> str:
@@ -82,11 +99,12 @@ def card(method: str) -> str:
     starts = ", ".join(path for path in sorted(heard.read) if path.startswith("models/"))
     counted = [(len(back.get(kind, [])), words) for kind, words in (("file", "corpus file"), ("clip", "clip"), ("mixture", "mixture"))]
     counts = ", ".join(f"{count} {words}{'s' * (count != 1)}" for count, words in counted)
-    command = f"python -m {heard.module} {method}" if heard.module == "tasks.training" else f"python -m {heard.module}"
+    words = {"tasks.training": [method], "tasks.training.average": [method, *(Path(run).name for run in heard.read)]}.get(heard.module, [])
+    command = " ".join([f"python -m {heard.module}", *words])
     if method.endswith(".retrained"):
         command = "python -m flows.retrain"
     return f"""---
-{_header(method, metrics)}
+{_header(method, metrics, _source(models))}
 ---
 # {method}
 
@@ -102,7 +120,7 @@ with `{command}`. {_base(models)}.
 {_corpora(back.get("corpus", []))}
 
 ## Licences
-{", ".join(back.get("licence", [])) or "None: nothing recorded was heard."}
+{plain(", ".join(back.get("licence", []))) or "None: nothing recorded was heard."}
 
 Those are the licences of the recordings behind the model and behind what it started from. Under which licence the weights are published is for
 who publishes them to decide, within those; the header says `other` until then.
@@ -114,13 +132,11 @@ who publishes them to decide, within those; the header says `other` until then.
 {_limits(method, metrics)}
 
 ## Settings
-```yaml
-{_settings(settings)}
-```
+{fenced(_settings(settings), "yaml")}
 """
 
 
-def _header(method: str, metrics: Mapping[str, Any]) -> str:
+def _header(method: str, metrics: Mapping[str, Any], source: str | None) -> str:
     from huggingface_hub import EvalResult, ModelCardData
 
     results = [
@@ -144,14 +160,17 @@ def _header(method: str, metrics: Mapping[str, Any]) -> str:
         pipeline_tag="audio-text-to-text",
         tags=["audio", "speech-in-noise", "dinproof"],
         model_name=method,
+        base_model=source.partition("@")[0]
+        if source and re.fullmatch(r"[\w-]+(\.[\w-]+)*/[\w.-]+(@\S+)?", source) and not Path(source).exists()
+        else None,
         eval_results=results or None,
     )
     text: str = data.to_yaml()
     return text.strip()
 
 
-def _base(models: Sequence[Heard]) -> str:
-    """Where the weights began, as recorded; a profile is laid over params.yaml, so what it says holds."""
+def _source(models: Sequence[Heard]) -> str | None:
+    """`backbone.from` as recorded: a folder, or a name on the hub; a profile is laid over params.yaml, so what it says holds."""
     sources = [
         str(value)
         for model in models
@@ -159,7 +178,13 @@ def _base(models: Sequence[Heard]) -> str:
         for name, value in sorted(model.parameters.items())  # params.yaml comes before profiles/
         if name.endswith(" backbone.from") and value is not None
     ]
-    return f"The backbone is {sources[-1]}" if sources else "The backbone was trained from random weights on the words of the catalog"
+    return sources[-1] if sources else None
+
+
+def _base(models: Sequence[Heard]) -> str:
+    """Where the weights began."""
+    source = _source(models)
+    return f"The backbone is {source}" if source else "The backbone was trained from random weights on the words of the catalog"
 
 
 def _loading(config: Mapping[str, Any], adapter: bool) -> str:
@@ -181,13 +206,11 @@ print(processor.batch_decode(model.generate(**inputs, max_new_tokens=24)[:, inpu
 
 
 def _corpora(names: Sequence[str]) -> str:
-    from tasks.curriculum.card import table
-
     rows = {row["corpus"]: row for row in read_rows(CORPORA)} if CORPORA.is_file() else {}
     lines = []
     for name in names:
         row = rows.get(name)
-        cells = [", ".join(row["licences"]), row["citation"].replace("|", "\\|"), row["source"]] if row else ["no longer catalogued", "", ""]
+        cells = [", ".join(row["licences"]), row["citation"], row["source"]] if row else ["no longer catalogued", "", ""]
         lines.append([name, *cells])
     return table(["corpus", "licences", "cite", "source"], lines) if lines else "None."
 
@@ -200,8 +223,6 @@ def _metrics(method: str) -> dict[str, Any]:
 
 
 def _table(metrics: Mapping[str, Any]) -> str:
-    from tasks.curriculum.card import table
-
     lines = [
         [words, f"{metrics[name]['value']:.3f}", "{:.3f} to {:.3f}".format(*metrics[name]["ci95"])]
         for name, words in HEADLINE.items()

@@ -11,7 +11,7 @@ import jinja2
 
 from tasks.common.audio import decode
 from tasks.common.errors import UserError
-from tasks.common.tables import read_rows, write_text
+from tasks.common.tables import checked, read_rows, write_text
 
 HELP = "a page to listen to the mixtures that a query matches"
 EXAMPLES = """examples:
@@ -61,7 +61,7 @@ def matching(query: str) -> list[str]:
     connection.execute(
         """CREATE TABLE mixtures AS SELECT m.*, s.text, s.speaker, s.duration_s
            FROM read_parquet($manifest) m LEFT JOIN read_parquet($speech) s USING (clip_id)""",
-        {"manifest": str(MANIFEST), "speech": str(CATALOG / "speech.parquet")},
+        dict(zip(("manifest", "speech"), checked([MANIFEST, CATALOG / "speech.parquet"]), strict=True)),
     )
     connection.execute("SET enable_external_access = false; SET lock_configuration = true")
     try:

@@ -61,6 +61,11 @@ def recorded_models() -> tuple[list[Heard], list[str]]:
         again, missing = _retrained(repo, path.parent, read_yaml(path), read_yaml(LOCK)["stages"])
         models += again
         unknown += [f"{path.parent}: {name}, which it was made from, is no longer in DVC's cache; try dvc fetch" for name in missing]
+    for path in sorted(Path("models").glob("*/train_log.jsonl")):
+        if runs := _averaged(path):
+            known = {model.folder for model in models}
+            models.append(Heard(str(path.parent), "tasks.training.average", {run: {} for run in runs}))
+            unknown += [f"{path.parent}: {run}, of which it is a mean, was made by no stage of dvc.lock" for run in runs if run not in known]
     recorded = {Path(model.folder) for model in models}
     found = {path.parent for path in Path("models").glob("**/config.json")}
     unknown += [f"{path}: no stage of dvc.lock made it" for path in sorted(found) if not recorded & {path, *path.parents}]
@@ -89,28 +94,31 @@ def _heard(repo: Repo, folder: str, stage: dict[str, Any]) -> tuple[Heard, list[
 def _retrained(repo: Repo, folder: Path, known: dict[str, Any], stages: dict[str, Any]) -> tuple[list[Heard], list[str]]:
     """A model of flows.retrain, by what it keeps beside its weights: once for each curriculum it has heard, the first of them its start's."""
     method = known["method"]
-    then = known["lock"]
-    heard, missing = _heard(repo, str(folder), then[f"train@{method}"])
-    made = {out["path"]: out["md5"] for name in ("catalog", "rooms", "mix") for out in then.get(name, {}).get("outs", [])}
-    read: dict[str, Mapping[str, Path]] = {path: files for path, files in heard.read.items() if path.startswith("models/")}
+    heard, missing = _heard(repo, str(folder), known["lock"][f"train@{method}"])
+    models: dict[str, Mapping[str, Path]] = {path: files for path, files in heard.read.items() if path.startswith("models/")}
     if any(out["path"] == f"models/{method}" and out["md5"] == known["scratch"] for out in stages.get(f"train@{method}", {}).get("outs", [])):
-        read[f"models/{method}"] = {}
-    for path, md5 in made.items():
-        files = _files(repo, path, md5) if path.startswith(NEEDED) or path == "data/catalog" else {}
-        if files is None:
-            missing.append(path)
-        elif path == "data/catalog":
-            read |= {f"{path}/{name}": {"": file} for name, file in files.items() if "/" not in name}
-        else:
-            read[path] = files
-    outcome = {f"{folder}/lineage.yaml {key}": value for key, value in _leaves({"outcome": known.get("outcome", {})})}
-    models = [heard]
-    for md5 in known["curricula"]:
-        files = _files(repo, "data/curriculum", md5)
-        if files is None:
-            missing.append(f"curriculum {md5.removesuffix('.dir')}")
-        models.append(Heard(str(folder), heard.module, {**read, "data/curriculum": files or {}}, outcome))
-    return models, missing
+        models[f"models/{method}"] = {}
+    settings = {f"{folder}/lineage.yaml {key}": value for key, value in _leaves({"retrainings": dict(enumerate(known["retrainings"]))})}
+    found = [heard]
+    for number, curriculum in enumerate(known["curricula"], 1):
+        read = dict(models)
+        for path, md5 in curriculum.items():
+            files = _files(repo, path, md5)
+            if files is None:
+                missing.append(f"{path} of curriculum {number}")
+            elif path == "data/catalog":
+                read |= {f"{path}/{name}": {"": file} for name, file in files.items() if "/" not in name}
+            else:
+                read[path] = files
+        found.append(Heard(str(folder), heard.module, read, settings))
+    return found, list(dict.fromkeys(missing))
+
+
+def _averaged(log: Path) -> list[str]:
+    """The folders whose mean the model of a train_log.jsonl is, by tasks.training.average; none for one that was trained."""
+    with log.open(encoding="utf-8") as lines:
+        first = lines.readline().strip()
+    return [f"models/{run}" for run in (json.loads(first) if first else {}).get("mean_of", [])]
 
 
 def _files(repo: Repo, path: str, md5: str) -> dict[str, Path] | None:

@@ -1,6 +1,7 @@
 """The last model of a method and the curriculum it has heard, from dvc.lock, DVC's cache and the lineage of a retrained model."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from tasks.training.stage import BACKBONE, MODELS
 from tasks.training.validate import VALIDATION
 
 DVC_LOCK = Path("dvc.lock")
+# What it takes to know which recordings are in a curriculum, long after they are gone.
+TRACED = (CURRICULUM, Path("data/mixtures_manifest.parquet"), Path("data/rooms"), Path("data/catalog"))
+Traced = dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -25,15 +29,21 @@ class Last:
     Attributes:
         folder: models/<method>.retrained, or models/<method> where there is none, or one that went on from another models/<method>.
         scratch: DVC's hash of the models/<method> that all goes back to.
-        curricula: DVC's hashes of the curricula heard, the last one last.
+        curricula: the curricula heard, the last one last: DVC's hashes of each and of the tables that tell what is in it, by path.
         backbone: DVC's hash of the backbone it was trained from.
+        retrainings: what made it of models/<method>: outcome and settings of each, the last one last.
     """
 
     method: str
     folder: Path
     scratch: str
-    curricula: tuple[str, ...]
+    curricula: tuple[Traced, ...]
     backbone: str
+    retrainings: tuple[dict[str, Any], ...] = ()
+
+    def heard(self) -> str:
+        """DVC's hash of the curriculum heard last."""
+        return self.curricula[-1][str(CURRICULUM)]
 
 
 def lock() -> dict[str, Any]:
@@ -64,12 +74,18 @@ def last_model(stage: Stage) -> Last:
         raise UserError(
             str(folder), "not the model that dvc.lock records, so what it has heard is unknown", f"dvc checkout {folder}, or make curriculum"
         )
-    first = recorded(entry, "deps", CURRICULUM), recorded(entry, "deps", BACKBONE)
+    backbone = recorded(entry, "deps", BACKBONE)
     if (final / LINEAGE).is_file():
         known = yaml.safe_load((final / LINEAGE).read_text(encoding="utf-8"))
         if known["scratch"] == scratch:
-            return Last(method, final, scratch, tuple(known["curricula"]), first[1])
-    return Last(method, folder, scratch, (first[0],), first[1])
+            return Last(method, final, scratch, tuple(known["curricula"]), backbone, tuple(known["retrainings"]))
+    return Last(method, folder, scratch, (traced([entry], "deps"),), backbone)
+
+
+def traced(stages: Iterable[dict[str, Any]], kind: str) -> Traced:
+    """DVC's hashes of a curriculum and of the tables that tell what is in it, by path, from what some stages read (`deps`) or made (`outs`)."""
+    entries = [entry for stage in stages for entry in stage.get(kind, [])]
+    return {entry["path"]: entry["md5"] for entry in entries if any(Path(entry["path"]).is_relative_to(path) for path in TRACED)}
 
 
 def cached(oid: str) -> dict[str, Path]:
@@ -86,9 +102,9 @@ def cached(oid: str) -> dict[str, Path]:
     return files
 
 
-def current() -> str:
-    """DVC's hash of the curriculum as the last build made it."""
-    return recorded(lock().get("curriculum", {}), "outs", CURRICULUM)
+def current() -> Traced:
+    """The curriculum as the last build made it."""
+    return traced(lock().values(), "outs")
 
 
 def job_of(last: Last) -> Job:
@@ -97,14 +113,15 @@ def job_of(last: Last) -> Job:
     if recorded(stages.get("backbone", {}), "outs", BACKBONE) != last.backbone:
         what = f"{last.folder} was trained from another backbone, so its teacher is not today's"
         raise UserError(str(BACKBONE), what, "Speech, questions or the backbone changed, not noise alone: make curriculum trains from scratch")
-    files = cached(last.curricula[-1])
+    files = cached(last.heard())
     train = tuple(path for name, path in sorted(files.items()) if name.startswith("train/"))
     now = current()
     lineage = {
         "method": last.method,
         "from": str(last.folder),
         "scratch": last.scratch,
-        "curricula": [*last.curricula, *([now] if now != last.curricula[-1] else [])],
+        "curricula": [*last.curricula, *([now] if now[str(CURRICULUM)] != last.heard() else [])],
+        "retrainings": list(last.retrainings),
         "lock": {name: entry for name, entry in stages.items() if not name.startswith("train@") or name == f"train@{last.method}"},
     }
     validation = tuple(path for name, path in files.items() if name == VALIDATION.relative_to(CURRICULUM).as_posix())

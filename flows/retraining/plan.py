@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from dvc.repo import Repo
 
 from flows.graph import Stage, leading_to
@@ -21,10 +23,12 @@ from tasks.common.tables import read_parquet, read_rows
 from tasks.difficulty.params import DifficultyParams
 from tasks.retrain.learn import shortened
 from tasks.retrain.params import RetrainParams
+from tasks.training.data import CURRICULUM
 from tasks.training.params import run_params, training_params
 
 SHADOWED = ("synthesis", "catalog", "rooms", "items")  # seconds to a minute, and all that the plan of the mixtures hangs on
 LISTED = 10
+NONE = pa.chunked_array([], pa.string())
 
 
 @dataclass
@@ -106,9 +110,9 @@ def plan(graph: list[Stage]) -> Plan:
                 changed |= set(outs)
         if runs:
             _count(found, other, runs)
-    training, how = training_params(), load("retrain", RetrainParams)
+    training, how, heard_now = training_params(), load("retrain", RetrainParams), current().get(str(CURRICULUM))
     for last in map(last_model, trainings(graph)):
-        if "curriculum" in runs or last.curricula[-1] != current():
+        if "curriculum" in runs or last.heard() != heard_now:
             found.steps[last.method] = shortened(run_params(training, last.method), how.step_share, how.learning_rate_share).steps
     _estimate(found, runs)
     return found
@@ -123,17 +127,18 @@ def _count(found: Plan, other: Shadow, runs: Sequence[str]) -> None:
             if clips:
                 found.clips[name] = sorted(path for path, _ in clips)
     manifest, measured = Path("data/mixtures_manifest.parquet"), Path("data/difficulty.parquet")
-    there = read_rows(manifest, ["mixture_id", "recipe_hash", "snr_db"]) if manifest.exists() else []
-    planned = there
+    planned = manifest
     if "mix" in runs:
-        other.run(["tasks.retrain.preview", "preview.parquet"])
-        planned = read_parquet(other.folder / "preview.parquet").to_pylist()
-        old, new = ({row["recipe_hash"] for row in rows} for rows in (there, planned))
-        shards = {row["shard"] for row in planned if not (Path("data/mixtures") / row["shard"]).exists()}
-        found.counts |= {"mixtures added": len(new - old), "mixtures removed": len(old - new), "shards": len(shards)}
+        planned = other.folder / "preview.parquet"
+        other.run(["tasks.retrain.preview", planned.name])
+        new = read_parquet(planned, ["recipe_hash", "shard"])
+        old = read_parquet(manifest, ["recipe_hash"])["recipe_hash"] if manifest.exists() else NONE
+        missing = sum(not (Path("data/mixtures") / name).exists() for name in pc.unique(new["shard"]).to_pylist())
+        found.counts |= {"mixtures added": without(new["recipe_hash"], old), "mixtures removed": without(old, new["recipe_hash"]), "shards": missing}
     if "difficulty" in runs:
-        known = {row["mixture_id"] for row in read_rows(measured, ["mixture_id"])} if measured.exists() else set()
-        found.counts["noisy mixtures to ask about"] = sum(row["snr_db"] is not None and row["mixture_id"] not in known for row in planned)
+        noisy = read_parquet(planned, ["mixture_id", "snr_db"], pc.is_valid(pc.field("snr_db")))["mixture_id"] if planned.exists() else NONE
+        known = read_parquet(measured, ["mixture_id"])["mixture_id"] if measured.exists() else NONE
+        found.counts["noisy mixtures to ask about"] = without(noisy, known)
     if {"items", "references"} & set(runs):
         items = read_rows(other.folder / "data/items.parquet", ["item_id", "task"])
         taught: set[str] = set()
@@ -143,6 +148,11 @@ def _count(found: Plan, other: Shadow, runs: Sequence[str]) -> None:
         found.counts["references"] = sum(item["item_id"] not in taught for item in items if item["task"] != "background")
     elif runs:
         found.counts["references"] = 0
+
+
+def without(names: pa.ChunkedArray, others: pa.ChunkedArray) -> int:
+    """How many different names are not among the others; as columns, because ten million Python texts take gigabytes."""
+    return int(pc.sum(pc.invert(pc.is_in(pc.unique(names), value_set=pc.unique(others)))).as_py() or 0)
 
 
 def _estimate(found: Plan, runs: Sequence[str]) -> None:

@@ -21,14 +21,14 @@ from tasks.common.cli import Counts
 from tasks.common.errors import UserError
 from tasks.common.params import load
 from tasks.common.seeds import rng_of
-from tasks.common.tables import read_rows, write_text
+from tasks.common.tables import publish_folder, read_rows, temporary_name, write_text
 from tasks.items.build import number_word
 from tasks.items.params import Questions, read_questions
 from tasks.items.prompt import prompt_text, response_text, text_only
 
 SPEECH = Path("data/catalog/speech.parquet")
 BACKBONE = Path("models/backbone")
-COLUMNS = ["clip_id", "path", "sampling_rate", "corpus", "speaker", "text"]
+COLUMNS = ["clip_id", "path", "sha256", "sampling_rate", "corpus", "speaker", "text"]
 log = logging.getLogger("dinproof")
 
 
@@ -82,9 +82,12 @@ def train_from_scratch(params: BackboneParams, folder: Path = BACKBONE) -> list[
 def run() -> Counts:
     """Write models/backbone."""
     params = load("backbone", BackboneParams)
+    fresh = temporary_name(BACKBONE)
     if params.source is not None:
-        fetch(params.source, BACKBONE)
+        fetch(params.source, fresh)
+        publish_folder(fresh, BACKBONE)
         return Counts(done={"models": 1})
-    rows = train_from_scratch(params)
-    write_text(BACKBONE / "train_log.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    rows = train_from_scratch(params, fresh)
+    write_text(fresh / "train_log.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    publish_folder(fresh, BACKBONE)
     return Counts(done={"steps": params.training.text_steps + params.training.steps})

@@ -3,11 +3,13 @@
 Each check gives a stable reason code. Thresholds hold off what ruins a mixture and let pass what real recordings are like.
 """
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
 from tasks.catalog.found import Recording, Refused, Samples
-from tasks.common.audio import to_mono
+from tasks.common.audio import RATE, to_mono
 
 SILENCE = 1e-4  # -80 dBFS: a peak below it is the rounding of a 16-bit file, not a sound
 # A constant 10 dB above the sound: nine tenths of the power that an SNR would be set by. The worst 4 s of 2,078 real recordings have it 3 dB below.
@@ -16,6 +18,10 @@ FULL_SCALE = 0.98  # the largest sample of 8-bit mu-law; 16-bit ends at 0.99997
 FLAT_SAMPLES = 3  # equal neighbours at full scale: two may be a rounded peak
 # One sample in a hundred: heard as distortion throughout. Mastered music stays below; a full-scale sine of 10 Hz in 16 bits has 0.6 %.
 CLIPPED_SHARE = 0.01
+
+LOUDEST = 2.0**31  # floats in the range of 32-bit integers; levels are set later, but powers far beyond overflow
+# 128 MB of filters: 44,056 Hz passes; 44,101 Hz would take 5 GB, and is a broken header.
+MOST_STEPS = 1 << 24
 
 # Reasons that say a file is damaged; the others follow from what an entry or a build asks for.
 CHOICES = {"no_label", "licence", "duplicate", "too_short", "too_long"}
@@ -71,6 +77,10 @@ def check(recording: Recording, duration_s: tuple[float, float]) -> Refused | No
         return Refused(recording.path, "empty", "0 frames")
     if not np.isfinite(samples).all():
         return Refused(recording.path, "not_finite", f"{int((~np.isfinite(samples)).sum())} samples are NaN or infinite")
+    if np.abs(samples).max() > LOUDEST:
+        return Refused(recording.path, "over_range", f"a peak of {float(np.abs(samples).max()):.3g}, where full scale is 1")
+    if steps_between(recording.rate) > MOST_STEPS:
+        return Refused(recording.path, "odd_rate", f"{recording.rate} Hz shares too small a divisor with {RATE} Hz to be resampled")
     if seconds < shortest:
         return Refused(recording.path, "too_short", f"{seconds:.3f} s, at least {shortest} s")
     if seconds > longest:
@@ -79,13 +89,20 @@ def check(recording: Recording, duration_s: tuple[float, float]) -> Refused | No
     constant = float(mono.mean(dtype=np.float64))
     sound = mono - constant
     if np.abs(sound).max() < SILENCE:
-        return Refused(recording.path, "silent", "nothing above -80 dBFS but a constant")
+        cancelled = samples.shape[1] > 1 and np.ptp(samples, axis=0).max() >= 2 * SILENCE
+        return Refused(recording.path, "silent", "its channels cancel each other" if cancelled else "nothing above -80 dBFS but a constant")
     if abs(constant) > DC_OVER_SOUND * float(np.sqrt(np.mean(np.square(sound, dtype=np.float64)))):
         return Refused(recording.path, "dc_offset", f"a constant of {constant:.3f} holds over nine tenths of its power")
     clipped = clipped_share(samples)
     if clipped > CLIPPED_SHARE:
         return Refused(recording.path, "clipped", f"{100 * clipped:.1f} % of its samples lie in flat runs at full scale")
     return None
+
+
+def steps_between(rate: int) -> int:
+    """Filter weights, but for its width, that turn `rate` Hz into 16 kHz: one filter a phase, as long as the period of the two grids."""
+    common = math.gcd(rate, RATE)
+    return (rate // common) * (RATE // common)
 
 
 def clipped_share(samples: Samples) -> float:

@@ -58,6 +58,11 @@ class Recording:
     place: tuple[int, int] = (0, 1)
 
 
+def writable(text: str) -> str:
+    """Text without the halves of characters that JSON can escape but no table holds."""
+    return text.encode("utf-8", "replace").decode()
+
+
 class BadFileError(Exception):
     """A file that cannot be used as a whole."""
 

@@ -10,17 +10,17 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from tasks.catalog.found import Refused
+from tasks.catalog.found import Refused, writable
 from tasks.catalog.owed import each_of
 from tasks.catalog.params import SPLITS, Entry
 from tasks.catalog.rows import QUARANTINE, SCHEMAS, TABLE, rows_of
 from tasks.catalog.splits import Codes, Keys, Marks
 from tasks.catalog.writer import ROW_GROUP, RowWriter
+from tasks.common.checksums import CheckedFile
 from tasks.common.fanout import progress
-from tasks.common.tables import read_rows
+from tasks.common.tables import read_parquet, read_rows
 
 log = logging.getLogger("dinproof")
 
@@ -37,12 +37,12 @@ class Refusals:
         """A refusal by its path below the corpus' root."""
         self.reasons[refused.reason] += 1
         path = f"{self.entry.root}/{refused.path}"
-        self._writer.add({"path": path, "corpus": self.entry.corpus, "reason": refused.reason, "detail": refused.detail})
+        self._writer.add({"path": path, "corpus": self.entry.corpus, "reason": refused.reason, "detail": writable(refused.detail)})
 
     def table(self) -> pa.Table:
         """All of them by path; nothing can be added after."""
         self._writer.close()
-        return pq.read_table(self.path).sort_by([("path", "ascending"), ("reason", "ascending"), ("detail", "ascending")])
+        return read_parquet(self.path).sort_by([("path", "ascending"), ("reason", "ascending"), ("detail", "ascending")])
 
 
 @dataclass
@@ -65,8 +65,8 @@ class Part:
         """The rows that are kept, with their splits, some thousands at a time."""
         names = SCHEMAS[TABLE[self.entry.kind]].names if columns is None else columns
         start, given = 0, 0
-        with pq.ParquetFile(self.path) as file:
-            for batch in file.iter_batches(ROW_GROUP, columns=[name for name in names if name != "split"]):
+        with CheckedFile(self.path) as file:
+            for batch in file.iter_batches(ROW_GROUP, [name for name in names if name != "split"]):
                 kept = self.kept[start : start + batch.num_rows]
                 start += batch.num_rows
                 piece = pa.Table.from_batches([batch]).filter(pa.array(kept))
@@ -119,8 +119,8 @@ def _paths(parts: Sequence[Part], bounds: NDArray[np.int64], wanted: NDArray[np.
     for part, start in zip(parts, bounds[:-1].tolist(), strict=True):
         if not ((wanted >= start) & (wanted < start + len(part.clips))).any():
             continue
-        with pq.ParquetFile(part.path) as file:
-            for batch in file.iter_batches(ROW_GROUP, columns=["path"]):
+        with CheckedFile(part.path) as file:
+            for batch in file.iter_batches(ROW_GROUP, ["path"]):
                 here = wanted[(wanted >= start) & (wanted < start + batch.num_rows)]
                 paths |= zip(here.tolist(), batch.column(0).take(pa.array(here - start)).to_pylist(), strict=True)
                 start += batch.num_rows

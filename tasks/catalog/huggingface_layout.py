@@ -14,16 +14,20 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import soundfile as sf
 
 from tasks.catalog import folder_layout
 from tasks.catalog.found import QUESTIONS, BadFileError, Fields, Found, Recording, Refused
 from tasks.catalog.params import Entry
 from tasks.catalog.questions import BadQuestionError, ask
+from tasks.catalog.sound_files import decoded
+from tasks.catalog.sound_headers import defect, flac_md5
+from tasks.common.checksums import CheckedFile
 from tasks.common.errors import UserError
+from tasks.common.tables import read_schema
 
 ROWS = 64  # in memory at a time: some 20 MB of sound
+KEYS = 1 << 16  # of their names alone
 
 
 def find(entry: Entry, root: Path) -> Iterator[Found | Refused]:
@@ -63,6 +67,14 @@ def _recording(
         if own.first != name:
             return  # asked at its first row
         questions = {QUESTIONS: json.dumps(own.questions, ensure_ascii=False)}
+
+    def read(offset: int, count: int) -> bytes:
+        return data[offset : offset + count]
+
+    broken = defect(read, len(data))
+    if broken:
+        yield Refused(name, *broken)
+        return
     try:
         fields = {**found.fields, **_fields(row, schema), **questions}
         with sf.SoundFile(io.BytesIO(data)) as sound:
@@ -70,12 +82,17 @@ def _recording(
             if declared > entry.duration_s[1] * rate:
                 yield Refused(name, "too_long", f"{declared / rate:.2f} s, at most {entry.duration_s[1]} s")
                 return
-            samples = sound.read(dtype="float32", always_2d=True)
-    except (sf.LibsndfileError, ValueError, RuntimeError) as error:
+            md5 = flac_md5(read) if sound.subtype in ("PCM_16", "PCM_24") else b""
+            hashed = hashlib.md5(usedforsecurity=False)
+            samples = decoded(sound, declared, hashed.update if md5 else None)
+    except (sf.LibsndfileError, ValueError, RuntimeError) as error:  # a RecursionError of JSON among them
         yield Refused(name, "unreadable", str(getattr(error, "error_string", error)))
         return
     if len(samples) < declared:
         yield Refused(name, "truncated", f"decodes to {len(samples)} of {declared} frames")
+        return
+    if md5 and hashed.digest() != md5:
+        yield Refused(name, "unreadable", "its samples are not those that its MD5 was made of")
         return
     yield Recording(name, samples, rate, sha256, fields)
 
@@ -111,7 +128,8 @@ def _sound(value: Any) -> tuple[bytes, str | None]:
 
 
 def _fields(row: dict[str, Any], schema: pa.Schema) -> Fields:
-    metadata = json.loads(row.pop("metadata", None) or "{}")
+    text = row.pop("metadata", None) or "{}"
+    metadata = json.loads(text) if isinstance(text, str | bytes) else None
     if not isinstance(metadata, dict):
         raise ValueError("metadata is not a JSON object")
     row.pop("sampling_rate", None)
@@ -137,7 +155,7 @@ def _features(schema: pa.Schema) -> dict[str, Any]:
 
 def _audio_column(entry: Entry, schema: pa.Schema) -> str:
     """The column that `audio` of the entry names, else the one that holds sound; raises KeyError where there is none."""
-    columns = [one.name for one in schema if pa.types.is_struct(one.type) and {"bytes", "path"} <= {child.name for child in one.type}]
+    columns = [one.name for one in schema if _holds_sound(one.type)]
     columns = [name for name in columns if _features(schema).get(name, {}).get("_type", "Audio") == "Audio"]
     if len(columns) > 1 and entry.audio is None:
         raise UserError(f"corpus {entry.corpus}", f"several columns hold sound: {', '.join(columns)}", "Name one in 'audio' of the catalog entry")
@@ -146,16 +164,26 @@ def _audio_column(entry: Entry, schema: pa.Schema) -> str:
     return entry.audio or columns[0]
 
 
+def _holds_sound(kind: pa.DataType) -> bool:
+    """Whether a column's type is struct<bytes: binary, path: string>; of either there may be none in a shard."""
+    if not pa.types.is_struct(kind) or not {"bytes", "path"} <= {child.name for child in kind}:
+        return False
+    data, path = kind.field("bytes").type, kind.field("path").type
+    return (pa.types.is_binary(data) or pa.types.is_large_binary(data) or pa.types.is_null(data)) and (
+        pa.types.is_string(path) or pa.types.is_large_string(path) or pa.types.is_null(path)
+    )
+
+
 def _schema(path: Path) -> pa.Schema:
     if path.suffix.lower() == ".parquet":
-        return pq.read_schema(path)
+        return read_schema(path)
     with pa.memory_map(str(path)) as source:
         return pa.ipc.open_stream(source).schema
 
 
 def _keys(path: Path, column: str) -> Iterator[str | None]:
-    with pq.ParquetFile(path) as shard:
-        for batch in shard.iter_batches(columns=[f"{column}.path"]):
+    with CheckedFile(path) as shard:
+        for batch in shard.iter_batches(KEYS, [f"{column}.path"]):
             yield from ((row[column] or {}).get("path") for row in batch.to_pylist())
 
 
@@ -171,9 +199,10 @@ def _rows(path: Path, schema: pa.Schema, column: str) -> Iterator[tuple[int, dic
 
 def _batches(path: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
     if path.suffix.lower() == ".parquet":
-        with pq.ParquetFile(path) as shard:
-            yield from shard.iter_batches(batch_size=ROWS, columns=columns)
+        with CheckedFile(path) as shard:
+            yield from shard.iter_batches(ROWS, columns)
         return
     with pa.memory_map(str(path)) as source:
         for batch in pa.ipc.open_stream(source):
+            batch.validate(full=True)  # offsets are read as they are: a wrong one would take the process down
             yield from (batch.select(columns).slice(start, ROWS) for start in range(0, batch.num_rows, ROWS))

@@ -11,12 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import soundfile as sf
-
-from tasks.catalog.found import Found
+from tasks.catalog.found import Found, writable
 from tasks.catalog.params import Entry
 from tasks.common import audio
 from tasks.common.seeds import content_id, file_sha256
+from tasks.common.versions import of
 
 FOLDER = Path("data/scan")
 VERSION = 1  # of the tables below; an index of another version is made anew
@@ -95,7 +94,7 @@ def path_of(key: bytes) -> str:
 
 def named_of(found: Found) -> str:
     """What names and manifests say of a file, as JSON: [fields, [[start_s, end_s, fields], ...]]."""
-    return _dumps([found.fields, [[cut.start_s, cut.end_s, cut.fields] for cut in found.cuts]])
+    return writable(_dumps([found.fields, [[cut.start_s, cut.end_s, cut.fields] for cut in found.cuts]]))
 
 
 class Recipes:
@@ -119,4 +118,5 @@ class Recipes:
 def _revision() -> str:
     """Of the code that finds, decodes and checks, of the audio policy and of the decoder."""
     code = sorted(path for path in Path(__file__).parent.glob("*.py") if path.name not in _LATER)
-    return content_id([[[path.name, file_sha256(path)] for path in code], file_sha256(Path(audio.__file__)), sf.__libsndfile_version__])
+    decoders = of("h5py", "libsndfile", "numpy", "python", "soundfile")
+    return content_id([[[path.name, file_sha256(path)] for path in code], file_sha256(Path(audio.__file__)), decoders])

@@ -8,19 +8,20 @@ import json
 import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.catalog.entry_keys import compiled
 from tasks.catalog.files import Listed, listing, locate
-from tasks.catalog.found import QUESTIONS, Cut, Fields, Found, Refused
+from tasks.catalog.found import QUESTIONS, Cut, Fields, Found, Refused, writable
 from tasks.catalog.params import Entry
 from tasks.catalog.sound_files import SUFFIXES
 from tasks.catalog.transcripts import transcripts
 
 BATCH = 10_000
+LONGEST_S = 1e9  # thirty years: a time beyond it is no place in a recording
 SCHEMA = pa.schema(
     [
         ("path", pa.string()),
@@ -31,6 +32,17 @@ SCHEMA = pa.schema(
         ("row", pa.string()),
     ]
 )
+
+
+def seconds_of(value: Any) -> float:
+    """A time in seconds as a manifest gives it; raises ValueError where it is none."""
+    try:
+        seconds = float(value)
+    except (TypeError, OverflowError):
+        seconds = math.nan
+    if not abs(seconds) < LONGEST_S:
+        raise ValueError(f"{str(value)[:80]} is no time in seconds")
+    return seconds
 
 
 class Named(NamedTuple):
@@ -74,12 +86,12 @@ def _sorted(entry: Entry, rows: Iterable[Named]) -> pa.Table:
         paths = [PurePosixPath(row.path.removeprefix(entry.strip)).as_posix() for row in batch]
         return pa.table(
             [
-                [path.encode("utf-8", "replace").decode() for path in paths],
+                [writable(path) for path in paths],
                 [row.start_s for row in batch],
                 [row.end_s for row in batch],
                 [json.dumps(row.fields) for row in batch],
                 [row.reason for row in batch],
-                [row.row for row in batch],
+                [writable(row.row) for row in batch],
             ],
             schema=SCHEMA,
         )

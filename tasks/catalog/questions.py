@@ -2,6 +2,7 @@
 
 import json
 import re
+import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,13 @@ from tasks.catalog.transcripts import fill
 
 _LABEL = re.compile(r"\(?([A-Za-z])[).:]\s+")
 _INLINE = re.compile(r"(?:^|(?<=\s))\(?([A-Z])[).:]\s+")
+
+
+# Letters of Cyrillic, Greek and Armenian that fonts draw as Latin ones (Unicode Technical Standard 39, confusables).
+_LOOK_ALIKES = str.maketrans(
+    "аеорсухіјѕһԁԛԝӏАВЕКМНОРСТХІЈЅοανρυχιΑΒΕΖΗΙΚΜΝΟΡΤΥΧօսոհ",
+    "aeopcyxijshdqwlABEKMHOPCTXIJSoavpuxiABEZHIKMNOPTYXounh",
+)
 
 
 class BadQuestionError(Exception):
@@ -59,11 +67,20 @@ def _options(rule: Questions, row: Mapping[str, Any], names: Fields) -> list[str
         match = re.search(rule.options_pattern, found)
         found = match[1] if match else ""
     options = _unlabelled([_text(option) for option in split_options(found)])
-    if len(options) < 2 or "" in options:
-        raise BadQuestionError(f"{len([option for option in options if option])} options")
+    looks = [_look(option) for option in options]
+    if len(options) < 2 or "" in looks:
+        raise BadQuestionError(f"{len([look for look in looks if look])} options")
     if len({option.casefold() for option in options}) < len(options):
         raise BadQuestionError("the same option twice")
+    if len(set(looks)) < len(looks):
+        raise BadQuestionError("two options that look the same")
     return options
+
+
+def _look(text: str) -> str:
+    """What a reader sees of a text: without case, width, ligatures and invisible characters, and with look-alike letters as Latin ones."""
+    seen = unicodedata.normalize("NFKC", text).translate(_LOOK_ALIKES).casefold()
+    return "".join(char for char in seen if unicodedata.category(char) not in ("Cf", "Cc")).strip()
 
 
 def split_options(value: Any) -> list[Any]:
@@ -105,7 +122,7 @@ def _answer(value: Any, options: list[str]) -> str:
     bare = text[label.end() :] if (label := _LABEL.match(text)) else text
     for form in (text, bare):
         for option in options:
-            if option.casefold() == form.casefold():
+            if _look(option) == _look(form):
                 return option
     letter = re.fullmatch(r"\(?([A-Za-z])\)?[.:]?", text)
     index = ord(letter[1].upper()) - ord("A") if letter else int(text) if text.isdecimal() else -1

@@ -10,7 +10,7 @@ from typing import Any
 
 from tasks.catalog import index
 from tasks.catalog.checks import check, wrong_extension
-from tasks.catalog.found import BadFileError, Cut, Found, Recording, Refused, clip_id_of
+from tasks.catalog.found import BadFileError, Cut, Found, Recording, Refused, clip_id_of, writable
 from tasks.catalog.layouts import LAYOUTS
 from tasks.catalog.params import Entry
 from tasks.common.audio import rms_dbfs, to_mono
@@ -140,7 +140,7 @@ def scan(job: Job) -> Scanned:
             hashed += not sha256
             if (content, recipe) not in results and _outcome(db, content, recipe) is None:
                 found = Found(path, size, cuts=_marked(named), sha256=content)
-                results[content, recipe] = json.dumps(_result(job, found), ensure_ascii=False)
+                results[content, recipe] = writable(json.dumps(_result(job, found), ensure_ascii=False))
             files.append((content, recipe, key))
     with index.opened(kind, corpus) as db:
         db.execute("BEGIN IMMEDIATE")

@@ -1,5 +1,6 @@
 """Reads the corpora of the build into data/catalog: what is usable, what is not and why, what is owed, and the composed utterances."""
 
+import shutil
 import sqlite3
 import tempfile
 from pathlib import Path
@@ -15,7 +16,7 @@ from tasks.catalog.rows import QUARANTINE, SCHEMAS, TABLE, Row
 from tasks.catalog.scan import Survey, forget, scan, survey
 from tasks.catalog.writer import RowWriter
 from tasks.common.cli import Counts
-from tasks.common.errors import UserError
+from tasks.common.errors import UserError, full_disk
 from tasks.common.fanout import FanOut
 from tasks.common.params import corpora_root, load
 
@@ -32,11 +33,14 @@ def run(*, fan_out: FanOut) -> Counts:
         raise UserError("params.yaml, catalog.holdout_speakers", f"'{corpus}' is not a speech corpus of this build", "Name one of catalog.speech")
     entries = [read_entry(kind, name) for kind in KINDS for name in sorted(set(getattr(params, kind)))]
     index.FOLDER.mkdir(parents=True, exist_ok=True)
+    for killed in index.FOLDER.glob("rows-*"):
+        shutil.rmtree(killed)
     try:
         with tempfile.TemporaryDirectory(prefix="rows-", dir=index.FOLDER) as folder:
             return _run(params, entries, fan_out, Path(folder))
     except sqlite3.DatabaseError as error:
-        raise UserError(str(index.FOLDER), f"the index of earlier scans: {error}", "Free its disk, or delete the folder: it is made again") from None
+        todo = "Free its disk, or delete the folder: it is made again"
+        raise full_disk(error) or UserError(str(index.FOLDER), f"the index of earlier scans: {error}", todo) from None
 
 
 def _run(params: CatalogParams, entries: list[Entry], fan_out: FanOut, folder: Path) -> Counts:

@@ -2,18 +2,17 @@
 
 import glob
 import json
-import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from tasks.catalog.entry_keys import Join, Table
+from tasks.catalog.files import within
 from tasks.catalog.found import QUESTIONS, Fields, Found, Refused
-from tasks.catalog.manifest import Named, find_named
+from tasks.catalog.manifest import Named, find_named, seconds_of
 from tasks.catalog.params import Entry
 from tasks.catalog.questions import BadQuestionError, ask
-from tasks.catalog.tables import Row, read_table, value_at
+from tasks.catalog.tables import MORE, Row, read_table, value_at
 from tasks.catalog.transcripts import fill
 from tasks.common.errors import UserError
 
@@ -29,7 +28,7 @@ def find(entry: Entry, root: Path) -> Iterator[Found | Refused]:
 
 
 def _rows(entry: Entry, table: Table, root: Path, path: Path) -> Iterator[Named]:
-    place = path.relative_to(root)
+    place = within(root, path).relative_to(root)
     names = {"table": path.name.split(".")[0], "folder": place.parent.as_posix()}
     beside = _joined(root, table.join, names) if table.join else {}
     for number, row in enumerate(read_table(path), start=2 if path.suffix in (".csv", ".tsv") else 1):
@@ -39,6 +38,10 @@ def _rows(entry: Entry, table: Table, root: Path, path: Path) -> Iterator[Named]
         if number <= 2:
             _check_columns(row, table, names, path)
         file = _file(row, table.file, names)
+        if MORE in row:
+            detail = f"{where}: {len(row[MORE])} cell(s) more than there are columns; quote text that holds the delimiter"
+            yield Named(file, None, None, {}, detail, "bad_row")
+            continue
         try:
             start, end = _stretch(row, table)
             fields = _fields(row, table, names)
@@ -53,14 +56,21 @@ def _rows(entry: Entry, table: Table, root: Path, path: Path) -> Iterator[Named]
 
 
 def _joined(root: Path, join: Join, names: Fields) -> dict[str, Row]:
-    return {str(row.get(join.key)): row for row in read_table(root / fill(join.path, names))}
+    """Rows of the second table by their key; raises UserError where one is missing or stands for two different rows."""
+    path, rows = within(root, root / fill(join.path, names)), dict[str, Row]()
+    for row in read_table(path):
+        if join.key not in row:
+            raise UserError(str(path), f"has no column '{join.key}'", f"Name the right one in table.join.key; it has: {', '.join(row)}")
+        if rows.setdefault(str(row[join.key]), row) != row:
+            raise UserError(str(path), f"'{row[join.key]}' stands twice in column '{join.key}'", "Keep one row a key")
+    return rows
 
 
 def _check_columns(row: Row, table: Table, names: Fields, path: Path) -> None:
     """The first rows have the columns that say which file is meant; a later one without them is refused by itself."""
-    for column in _columns(table.file):
+    for column in _columns(table.file) + ([table.join.column] if table.join else []):
         if column not in names and column.split(".")[0] not in row:
-            todo = f"Name the right one in table.file; it has: {', '.join(row)}"
+            todo = f"Name the right one in the catalog entry; it has: {', '.join(row)}"
             raise UserError(str(path), f"has no column '{column}'", todo)
 
 
@@ -79,15 +89,8 @@ def _stretch(row: Row, table: Table) -> tuple[float | None, float | None]:
         return None, None
     end = value_at(row, table.end) if table.end else None
     duration = value_at(row, table.duration) if table.duration else None
-    first = _seconds(start)
-    return first, _seconds(end) if end not in (None, "") else first + _seconds(duration) if duration not in (None, "") else None
-
-
-def _seconds(value: Any) -> float:
-    seconds = float(value)
-    if not math.isfinite(seconds):
-        raise ValueError(f"{value} is no time in seconds")
-    return seconds
+    first = seconds_of(start)
+    return first, seconds_of(end) if end not in (None, "") else first + seconds_of(duration) if duration not in (None, "") else None
 
 
 def _fields(row: Row, table: Table, names: Fields) -> Fields:

@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -11,9 +12,11 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tasks.catalog.files import reasonable, regular
 from tasks.common.errors import UserError
 
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet")
+MORE = "cells beyond the columns"  # the key of those of a row of CSV, which no column has
 Row = dict[str, Any]
 
 
@@ -26,13 +29,14 @@ def read_table(path: Path) -> Iterator[Row]:
     form = next((suffix for suffix in SUFFIXES if name.endswith(suffix)), "")
     if not form:
         raise UserError(str(path), "no table", f"Give it one of the suffixes {', '.join(SUFFIXES)}")
+    regular(path)
     try:
         if form == ".parquet":
             yield from _parquet(path)
             return
-        with _text(path) as file:
+        with _text(reasonable(path)) as file:
             yield from {".csv": _csv, ".tsv": _tsv, ".json": _json}.get(form, _lines)(file)
-    except (OSError, EOFError, ValueError, csv.Error, pa.ArrowException) as error:
+    except (OSError, EOFError, ValueError, RecursionError, csv.Error, zlib.error, pa.ArrowException) as error:
         todo = f"Save it as UTF-8 {form[1:].upper()}" + (" with a header row" if form in (".csv", ".tsv") else "")
         raise UserError(str(path), f"not a readable {form[1:].upper()} table ({type(error).__name__})", todo) from None
 
@@ -54,12 +58,20 @@ def _text(path: Path) -> IO[str]:
 
 
 def _csv(file: IO[str]) -> Iterator[Row]:
-    return ({str(key): value for key, value in row.items() if key} for row in csv.DictReader(file))
+    return _cells(csv.DictReader(file, restkey=MORE))
 
 
 def _tsv(file: IO[str]) -> Iterator[Row]:
     # Common Voice's sentences hold quotation marks that quote nothing.
-    return ({str(key): value for key, value in row.items() if key} for row in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    return _cells(csv.DictReader(file, restkey=MORE, delimiter="\t", quoting=csv.QUOTE_NONE))
+
+
+def _cells(reader: "csv.DictReader[str]") -> Iterator[Row]:
+    columns = [name for name in reader.fieldnames or [] if name]
+    if len(set(columns)) < len(columns):
+        raise ValueError("two columns of the same name")
+    for row in reader:
+        yield {key: value for key, value in row.items() if key and (key != MORE or any(value))}
 
 
 def _json(file: IO[str]) -> Iterator[Row]:

@@ -1,6 +1,5 @@
 """Utterances composed of a corpus' single words: which words, by whom, how many; written as shards, one a speaker and split."""
 
-import functools
 import hashlib
 import json
 from collections import Counter, defaultdict
@@ -18,14 +17,14 @@ from tasks.catalog.compose import compose
 from tasks.catalog.found import clip_id_of
 from tasks.catalog.owed import together
 from tasks.catalog.params import SPLITS, Compose, Entry
-from tasks.common import audio
 from tasks.common.audio import RATE, decode, encode_flac, rms_dbfs
 from tasks.common.seeds import content_id, file_sha256, rng_of
 from tasks.common.tables import AUDIO, prune, write_parquet
+from tasks.common.versions import made_by
 
 FOLDER = Path("data/catalog/utterances")
 SCHEMA = pa.schema([("clip_id", pa.string()), ("audio", AUDIO), ("sampling_rate", pa.int32())])
-COLUMNS = ("clip_id", "path", "sampling_rate", "duration_s", "licence", "split", "speaker", "text")  # of the words
+COLUMNS = ("clip_id", "path", "sha256", "sampling_rate", "duration_s", "licence", "split", "speaker", "text")  # of the words
 
 
 @dataclass(frozen=True)
@@ -62,17 +61,11 @@ def jobs_of(entry: Entry, words: Iterable[pa.Table]) -> list[UtterancesJob]:
     return jobs
 
 
-@functools.cache
-def _revision() -> str:
-    """Of the code that composes and reads."""
-    code = [Path(__file__), *(Path(__file__).with_name(f"{name}.py") for name in ("compose", "audio", "found", "sound_files")), Path(audio.__file__)]
-    return content_id([file_sha256(path) for path in code])
-
-
 def _name(job: UtterancesJob) -> str:
     """Under what a job's rows are kept: all that decides them. The words' paths and licences decide no sample."""
     words = [[row["clip_id"], row["text"]] for row in job.rows]
-    return content_id([_revision(), job.path.name, job.corpus, job.rule.model_dump(mode="json"), job.split, job.speaker, job.count, words])
+    made = made_by("tasks.catalog.utterances", "tasks.common.tables")
+    return content_id([made, job.path.name, job.corpus, job.rule.model_dump(mode="json"), job.split, job.speaker, job.count, words])
 
 
 def recall(job: UtterancesJob) -> list[dict[str, Any]] | None:

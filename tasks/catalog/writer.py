@@ -1,13 +1,13 @@
 """Tables of any length written in constant memory, the same bytes whatever pieces the rows come in."""
 
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from tasks.common.tables import publish, temporary_name
+from tasks.common.tables import parquet_writer
 
 ROW_GROUP = 8192  # some MB; a catalog is read whole or by columns
 
@@ -16,10 +16,9 @@ class RowWriter:
     """A Parquet file under construction: row groups of exactly 8192 rows, under its final name only when complete."""
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         self.path, self.schema = path, schema
-        self._temporary = temporary_name(path)
-        self._writer = pq.ParquetWriter(self._temporary, schema, compression="zstd")
+        self._opened = ExitStack()
+        self._writer = self._opened.enter_context(parquet_writer(path, schema, compression="zstd"))
         self._rows: list[dict[str, Any]] = []
         self._pieces: list[pa.Table] = []
 
@@ -55,8 +54,7 @@ class RowWriter:
         rest = pa.concat_tables([self.schema.empty_table(), *self._pieces]).combine_chunks()
         if rest.num_rows:
             self._writer.write_table(rest, row_group_size=ROW_GROUP)
-        self._writer.close()
-        publish(self._temporary, self.path)
+        self._opened.close()
 
     def __enter__(self) -> "RowWriter":
         return self
@@ -65,5 +63,4 @@ class RowWriter:
         if kind is None:
             self.close()
         else:
-            self._writer.close()
-            self._temporary.unlink(missing_ok=True)
+            self._opened.__exit__(kind, error, trace)

@@ -6,16 +6,18 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tasks.common.errors import UserError
+from tasks.common.errors import UserError, full_disk_named
 from tasks.common.fanout import in_workers, worker_count
 from tasks.common.tables import write_text
 
 BUILD = Path("reports/build.json")
+LOCKS = Path(".dvc/tmp")
 log = logging.getLogger("dinproof")
 
 
@@ -37,6 +39,24 @@ def record(stage: str, seconds: float, counts: Counts) -> None:
         write_text(BUILD, json.dumps(build, indent=1, sort_keys=True) + "\n")
 
 
+@contextmanager
+def one_at_a_time(name: str, what: str) -> Iterator[None]:
+    """Hold the lock of that name in this folder; where another process has it, say so (`what` runs) and wait. A killed one lets go."""
+    LOCKS.mkdir(parents=True, exist_ok=True)
+    with (LOCKS / f"{name}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"{what} runs in this folder: waiting for it", file=sys.stderr, flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def stage_alone(stage: str) -> AbstractContextManager[None]:
+    """Whoever drives it, a stage runs once at a time: two would prune each other's files. The second finds done what the first has done."""
+    return one_at_a_time(f"stage-{stage}", f"stage {stage} already")
+
+
 def setup_logging() -> None:
     """One line an event, on standard error."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
@@ -45,9 +65,10 @@ def setup_logging() -> None:
 
 
 def guarded(body: Callable[[], None]) -> None:
-    """Run `body`; a UserError becomes one line on standard error and exit status 2."""
+    """Run `body`; a UserError, or a full disk, becomes one line on standard error and exit status 2."""
     try:
-        body()
+        with full_disk_named():
+            body()
     except UserError as error:
         sys.exit(_fail(str(error)))
     except KeyboardInterrupt:
@@ -63,11 +84,20 @@ def main(stage: str, run: Callable[..., Counts]) -> None:
     """Entry point of `python -m tasks.<stage> [ARGS]`: `run(*ARGS)`, with `fan_out` where it takes one."""
     import inspect
 
+    from tasks.common.versions import check  # which is a command itself, and needs this module
+
     setup_logging()
     args = sys.argv[1:]
     name = "@".join([stage, *args])
 
+    first = not int(os.environ.get("RANK", 0))  # of several processes of a training run the first locks and tells
+
     def body() -> None:
+        with stage_alone(name) if first else nullcontext():
+            staged()
+
+    def staged() -> None:
+        check()
         start = time.perf_counter()
         if "fan_out" in inspect.signature(run).parameters:
             workers, reason = worker_count()
@@ -75,7 +105,7 @@ def main(stage: str, run: Callable[..., Counts]) -> None:
             counts = run(*args, fan_out=in_workers)
         else:
             counts = run(*args)
-        if int(os.environ.get("RANK", 0)):  # one of several processes of a training run: the first tells
+        if not first:
             return
         record(name, time.perf_counter() - start, counts)
         log.info("%s: done %s, reused %s, %.1f s", name, counts.done, counts.reused, time.perf_counter() - start)

@@ -6,6 +6,7 @@ number of workers cannot change what a stage writes. A shard is ten seconds of w
 
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any, Protocol, TypeVar
@@ -49,12 +50,26 @@ def in_process(work: Callable[[J], R], jobs: Sequence[J], label: str) -> list[R]
     return results
 
 
+def end_with_parent() -> None:
+    """In a worker process: exit once the process that started it is gone, killed or not, so that no orphan goes on writing."""
+    parent = multiprocessing.parent_process()
+    name = "end with parent"
+    if parent is not None and all(thread.name != name for thread in threading.enumerate()):
+
+        def watch() -> None:
+            parent.join()
+            os._exit(1)
+
+        threading.Thread(target=watch, name=name, daemon=True).start()
+
+
 def in_workers(work: Callable[[J], R], jobs: Sequence[J], label: str) -> list[R]:
     """The fan-out of a shell run: a pool of worker processes, started fresh (fork and threads do not mix)."""
     workers = min(worker_count()[0], len(jobs))
     if workers <= 1:
         return in_process(work, jobs, label)
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool, progress(len(jobs), label) as bar:
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=end_with_parent) as pool, progress(len(jobs), label) as bar:
         futures = [pool.submit(work, job) for job in jobs]
         for future in futures:
             future.add_done_callback(lambda _: bar.update())

@@ -12,18 +12,22 @@ import difflib
 import functools
 import importlib
 import re
+import reprlib
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from tasks.common import bounded_yaml
 from tasks.common.errors import UserError
+from tasks.common.tables import write_text
 
 PARAMS = Path("params.yaml")
 PROFILES = Path("profiles")
 EMBEDDED_CORPORA = "data/corpora"
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where libyaml is there
+_SHOWN = reprlib.Repr()  # a mistake may be a hundred lines long
+_SHOWN.maxstring = _SHOWN.maxother = 200
 
 
 class Section(BaseModel):
@@ -55,7 +59,9 @@ def validate(model: type[S], value: Any, where: str) -> S:
         message = first["msg"].removeprefix("Value error, ")
         if not key:
             raise UserError(where, message, "Correct the file") from None
-        raise UserError(where, f"'{key}' is {first['input']!r}: {message}", "Correct the value") from None
+        # A whole section would not say which value, and may hold a password.
+        value = "" if isinstance(first["input"], dict) else f" is {_SHOWN.repr(first['input'])}"
+        raise UserError(where, f"'{key}'{value}: {message}", "Correct the value") from None
 
 
 def _known_keys(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
@@ -69,15 +75,21 @@ def _known_keys(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str
 
 
 def read_yaml(path: Path) -> Any:
-    """A YAML file through the safe loader; raises UserError with the line where it does not parse."""
+    """A YAML file through the safe loader; raises UserError with the line and what is wrong there."""
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)
+        if path.exists() and not path.is_file():  # reading a pipe would wait for ever
+            raise UserError(str(path), "not a regular file", "Put a YAML file there")
+        return bounded_yaml.load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(str(path), "no such file", "Check the name, and run from the project's root") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
+    except OSError as error:
+        raise UserError(str(path), f"cannot be read: {error.strerror}", "Check the name and who may read it") from None
+    except yaml.YAMLError as error:
+        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
         line = f" at line {mark.line + 1}" if mark else ""
-        raise UserError(str(path), f"not valid YAML{line}", "Correct the file") from None
+        raise UserError(str(path), f"not valid YAML{line}" + (f": {problem}" if problem else ""), "Correct the file") from None
+    except (ValueError, LookupError, TypeError, AttributeError) as error:  # what the loader raises for 2020-13-45, or !!bool maybe
+        raise UserError(str(path), f"a value that YAML cannot read ({type(error).__name__}: {str(error)[:80]})", "Quote or correct it") from None
 
 
 def merge(base: Any, over: Any) -> Any:
@@ -89,14 +101,28 @@ def merge(base: Any, over: Any) -> Any:
 
 def all_params() -> dict[str, Any]:
     """params.yaml with the overlay of its profile; raises UserError for an unknown profile."""
-    params = read_yaml(PARAMS)
-    profile = params.get("profile")
+    params = _mapping(PARAMS)
+    for key in ("profile", "corpora"):
+        if not isinstance(params.get(key), str):
+            raise UserError(str(PARAMS), f"key '{key}' is {'no text' if key in params else 'missing'}", "Restore it from git")
+    profile = params["profile"]
     path = PROFILES / f"{profile}.yaml"
     if not path.is_file():
         known = ", ".join(sorted(found.stem for found in PROFILES.glob("*.yaml")))
         raise UserError(str(PARAMS), f"unknown profile '{profile}'", f"Choose one of: {known}")
-    merged: dict[str, Any] = merge(params, read_yaml(path) or {})
+    merged: dict[str, Any] = merge(params, _mapping(path))
     return merged
+
+
+def _mapping(path: Path) -> dict[str, Any]:
+    """A YAML file whose keys are names; an empty one is none of them."""
+    content = read_yaml(path)
+    if not isinstance(content, dict | None):
+        raise UserError(str(path), f"expected a mapping of keys, found {type(content).__name__}", "Write `key: value` lines")
+    for key in content or {}:
+        if not isinstance(key, str):
+            raise UserError(str(path), f"key {key!r} is no text", "Quote it, or correct the file")
+    return content or {}
 
 
 def load(section: str, model: type[S]) -> S:
@@ -163,7 +189,7 @@ def switch(profile: str, corpora: str | None) -> None:
     text = PARAMS.read_text(encoding="utf-8")
     text = re.sub(r"^profile:.*$", lambda _: f"profile: {profile}", text, count=1, flags=re.M)
     text = re.sub(r"^corpora:.*$", lambda _: f"corpora: {corpora}", text, count=1, flags=re.M)
-    PARAMS.write_text(text, encoding="utf-8")
+    write_text(PARAMS, text)
 
 
 def _main() -> None:

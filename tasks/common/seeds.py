@@ -27,10 +27,15 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def folder_hashes(folder: Path, patterns: Sequence[str] = ("*",)) -> dict[str, str]:
+    """Hex SHA-256 of a folder's files by their relative names, in order."""
+    files = sorted({path for pattern in patterns for path in folder.rglob(pattern) if path.is_file()})
+    return {path.relative_to(folder).as_posix(): file_sha256(path) for path in files}
+
+
 def folder_revision(folder: Path, patterns: Sequence[str] = ("*",)) -> str:
     """Content id of a folder's files (relative names and bytes); stands for a model's revision in cache keys."""
-    files = sorted({path for pattern in patterns for path in folder.rglob(pattern) if path.is_file()})
-    return content_id([[str(path.relative_to(folder)), file_sha256(path)] for path in files])
+    return content_id([[*pair] for pair in folder_hashes(folder, patterns).items()])
 
 
 def seed_of(*parts: Any) -> int:

@@ -1,11 +1,12 @@
 """The dataset card: a header that Hugging Face datasets reads, then what is inside and what is owed."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import yaml
 
+from tasks.common.markdown import table
 from tasks.curriculum.params import Plan
 
 Row = dict[str, Any]
@@ -25,11 +26,6 @@ def header(plan: Plan) -> str:
         for number, stage in enumerate(plan.stages, 1)
     ]
     return yaml.safe_dump({"pretty_name": "Dinproof curriculum", "configs": [default, *stages]}, sort_keys=False)
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """A Markdown table."""
-    return "\n".join("| " + " | ".join(map(str, row)) + " |" for row in [head, ["---"] * len(head), *rows])
 
 
 def share(rows: Sequence[Row], column: str) -> str:
@@ -60,7 +56,7 @@ def owed_table(rows: Sequence[Row], corpora: Sequence[Row]) -> str:
     """The corpora whose speech, noise or rooms are heard in some question, with their licences, whom to cite, and in how many."""
     counts = Counter(corpus for row in rows for corpus in row["corpora"])
     lines = [
-        [corpus["corpus"], ", ".join(corpus["licences"]), corpus["citation"].replace("|", "\\|"), corpus["source"], counts[corpus["corpus"]]]
+        [corpus["corpus"], ", ".join(corpus["licences"]), corpus["citation"], corpus["source"], counts[corpus["corpus"]]]
         for corpus in corpora
         if counts[corpus["corpus"]]
     ]

@@ -4,11 +4,10 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from datasets import Audio, Features, List, Value
 
 from tasks.common.audio import RATE
-from tasks.common.tables import publish, read_parquet, temporary_name
+from tasks.common.tables import parquet_writer, read_parquet
 
 # The audio stays encoded until a user asks otherwise (cast_column), so that opening the dataset needs no audio codec.
 FEATURES = Features(
@@ -54,9 +53,6 @@ def with_audio(rows: pa.Table, shard: Path) -> pa.Table:
 
 def write_dataset(path: Path, rows: pa.Table) -> None:
     """Write rows with their audio atomically; memory holds one mixture shard at a time. `rows` is sorted by its column `shard`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = temporary_name(path)
-    with pq.ParquetWriter(temporary, SCHEMA, compression="zstd") as writer:
+    with parquet_writer(path, SCHEMA, compression="zstd") as writer:
         for shard in rows["shard"].unique().to_pylist():
             writer.write_table(with_audio(rows.filter(pc.equal(rows["shard"], shard)), Path(shard)), row_group_size=ROW_GROUP)
-    publish(temporary, path)

@@ -6,12 +6,13 @@ import duckdb
 import pyarrow as pa
 
 from tasks.common.errors import UserError
-from tasks.common.tables import read_rows
+from tasks.common.tables import checked, read_rows
 from tasks.curriculum.params import Plan
 from tasks.items.prompt import prompt_text
 
 ITEMS = Path("data/items.parquet")
 
+_READ = ("difficulty.parquet", "mixtures_manifest.parquet", "references/*.parquet", "pseudo_gt/*.parquet")
 # `reason` says why a question is not in the dataset. Background items have no reference, so no gate applies to them.
 _ROWS = """
 SELECT d.mixture_id, d.item_id, m.clip_id, s.stage, d.split, i.task, d.noise_type, d.snr_db, i.prompt, i.options, i.answer, i.transcript,
@@ -39,6 +40,7 @@ def joined(plan: Plan) -> pa.Table:
 
     Raises UserError where the output of an earlier stage is missing.
     """
+    checked(sorted(file for pattern in _READ for file in Path("data").glob(pattern)))
     connection = duckdb.connect()
     items = [
         {**item, "prompt": prompt_text(item["question"], item["options"])}

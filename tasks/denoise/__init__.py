@@ -6,7 +6,6 @@ libraries are imported at the first call of each denoiser.
 
 from collections.abc import Callable
 from importlib import import_module
-from pathlib import Path
 
 import numpy as np
 
@@ -21,7 +20,7 @@ def _denoiser(name: str) -> Denoiser:
     def denoise(wave: Wave) -> Wave:
         if len(wave) == 0 or np.ptp(wave) == 0.0:  # the libraries divide by a noise level of zero
             return wave.copy()
-        found: Wave = import_module(f"tasks.denoise.{name}").denoise(wave)
+        found: Wave = import_module(module(name)).denoise(wave)
         return found
 
     denoise.__name__ = name
@@ -31,6 +30,6 @@ def _denoiser(name: str) -> Denoiser:
 DENOISERS: dict[str, Denoiser] = {name: _denoiser(name) for name in ("spectral_gating", "wavelet", "rnnoise")}
 
 
-def source(name: str) -> Path:
-    """The file of a denoiser: with its bytes changes what it does."""
-    return Path(__file__).with_name(f"{name}.py")
+def module(name: str) -> str:
+    """The module of a denoiser, e.g. for `tasks.common.versions.made_by`."""
+    return f"tasks.denoise.{name}"

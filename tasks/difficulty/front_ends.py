@@ -10,13 +10,14 @@ import pyarrow as pa
 
 from tasks.common.fanout import FanOut
 from tasks.common.seeds import choose_many, content_id, file_sha256
-from tasks.denoise import DENOISERS, source
+from tasks.common.versions import made_by
+from tasks.denoise import DENOISERS, module
 from tasks.difficulty.params import DifficultyParams
 from tasks.engines import Request, model_revision, shared_generator
 from tasks.engines.transformers_engine import TransformersGenerator
 from tasks.items.answers import parse_answer
 from tasks.items.prompt import prompt_text
-from tasks.mix.read import waves_of
+from tasks.mix.read import mixture_rows, waves_of
 from tasks.see.basis import basis_path, load_basis
 from tasks.see.score import see_scores
 
@@ -81,8 +82,10 @@ def front_end_rows(params: DifficultyParams, asked: Sequence[tuple[str, Row]], e
     mine = [pair for pair in asked if pair[0] in chosen]
     if not mine:
         return []
-    told = content_id([revision, basis, params.max_new_tokens, [[mixture_id, item["item_id"]] for mixture_id, item in mine]])
-    keys = {name: content_id([told, name, None if name == NONE else file_sha256(source(name))]) for name in (NONE, *DENOISERS)}
+    rendered = {row["mixture_id"]: row["recipe_hash"] for row in mixture_rows(["mixture_id", "recipe_hash"], [("mixture_id", "in", chosen)])}
+    told = content_id([revision, basis, params.max_new_tokens, [[rendered[mixture_id], item["item_id"]] for mixture_id, item in mine]])
+    code = ("tasks.difficulty.front_ends", "tasks.engines")
+    keys = {name: content_id([told, name, made_by(*code, *([] if name == NONE else [module(name)]))]) for name in (NONE, *DENOISERS)}
     known = {row["key"]: row for row in earlier}
     jobs = [Behind(name, params, revision, mine, key) for name, key in keys.items() if key not in known]
     known |= {row["key"]: row for row in fan_out(behind, jobs, "front ends")}

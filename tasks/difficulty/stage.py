@@ -8,15 +8,14 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from tasks.common.cli import Counts
 from tasks.common.errors import UserError
 from tasks.common.fanout import FanOut
 from tasks.common.params import load
 from tasks.common.seeds import content_id, file_sha256
-from tasks.common.tables import read_rows, write_parquet
-from tasks.difficulty.divergence import REST
+from tasks.common.tables import read_rows, read_schema, write_parquet
+from tasks.common.versions import made_by
 from tasks.difficulty.front_ends import FRONT_ENDS, front_end_rows
 from tasks.difficulty.front_ends import SCHEMA as FRONT_ENDS_SCHEMA
 from tasks.difficulty.measuring import Job, Question, measure
@@ -48,14 +47,15 @@ OF_QUESTION = ("kl_to_clean", "student_answer", "student_correct", "agrees_with_
 OF_MIXTURE = ("see", "feature_distance")
 MEASURED = ("train", "validation")  # nothing is chosen by the test split, so nothing is asked of it
 AGAIN = "validation"  # the split whose noise is drawn a second time
+MEASURING = ("tasks.difficulty.measuring", "tasks.engines")
 Row = dict[str, Any]
 log = logging.getLogger("dinproof")
 
 
-def key_of(row: Row, item: Row, reference: Row | None, revision: str, max_new_tokens: int, again: str | None, wanted: bool) -> str:
-    """Names a measurement by all it depends on: mixture, item (and its wording), reference, model, decoding, the other draw, what kl_to_clean is."""
+def key_of(mixture: Row, item: Row, reference: Row | None, revision: str, max_new_tokens: int, again: str | None, wanted: bool) -> str:
+    """Names a measurement by all it depends on: mixture as rendered, item, reference, model, decoding, other draw, code and libraries."""
     told = None if reference is None else reference["key"]
-    return content_id([row["mixture_id"], item["item_id"], told, revision, max_new_tokens, again, REST, wanted])
+    return content_id([mixture["recipe_hash"], item["item_id"], told, revision, max_new_tokens, again, wanted, made_by(*MEASURING)])
 
 
 def run(*, fan_out: FanOut) -> Counts:
@@ -70,7 +70,7 @@ def run(*, fan_out: FanOut) -> Counts:
 
 
 def _earlier(path: Path, schema: pa.Schema) -> list[Row]:
-    return read_rows(path) if path.is_file() and pq.read_schema(path).equals(schema) else []
+    return read_rows(path) if path.is_file() and read_schema(path).equals(schema) else []
 
 
 def about_speech(table: Sequence[Row], split: str) -> list[tuple[str, Row]]:
@@ -112,7 +112,7 @@ def _questions(params: DifficultyParams, revision: str, basis: str, splits: Sequ
     shards: dict[str, Path] = {}
     mixtures: list[Row] = []
     for path in sorted(MIXTURES.glob("*.parquet")):
-        columns = ["mixture_id", "clip_id", "noise_ids", "noise_type", "snr_db", "split", "recipe"]
+        columns = ["mixture_id", "clip_id", "noise_ids", "noise_type", "snr_db", "split", "recipe_hash", "recipe"]
         found = read_rows(path, columns, NOISY)
         shards |= {row["mixture_id"]: path for row in found}
         mixtures += found
@@ -128,8 +128,8 @@ def _questions(params: DifficultyParams, revision: str, basis: str, splits: Sequ
         mixture, item, reference = by_id[mixture_id], items[item_id], references.get(item_id)
         row = _row(mixture, item_id)
         wanted = mixture["split"] in splits
-        row["key"] = key_of(row, item, reference, revision, params.max_new_tokens, recipes.get(mixture_id), wanted)
-        row["heard_key"] = content_id([mixture_id, revision, basis]) if wanted else None
+        row["key"] = key_of(mixture, item, reference, revision, params.max_new_tokens, recipes.get(mixture_id), wanted)
+        row["heard_key"] = content_id([mixture["recipe_hash"], revision, basis, made_by(*MEASURING)]) if wanted else None
         questions[shards[mixture_id]].append(Question(row, item, reference, recipes.get(mixture_id), wanted))
     return questions
 

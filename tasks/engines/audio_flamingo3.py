@@ -9,6 +9,7 @@ from transformers import AudioFlamingo3ForConditionalGeneration
 
 from tasks.common.audio import RATE, Wave
 from tasks.engines.qwen2_audio import audio_id, audio_tokens, chat_text, encoder_frames, load_processor, logits
+from tasks.engines.weights import load_weights
 
 MODALITIES = {"audio": 1}
 TEMPLATE_VARIABLES: dict[str, Any] = {}
@@ -20,7 +21,7 @@ __all__ += ["hidden_states", "inputs", "load", "load_processor", "logits", "wind
 
 def load(folder: Path, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any]:
     """(model in evaluation mode, processor that pads on the left) of a `from_pretrained` folder."""
-    return AudioFlamingo3ForConditionalGeneration.from_pretrained(folder, dtype=dtype).to(device).eval(), load_processor(folder)
+    return load_weights(AudioFlamingo3ForConditionalGeneration, folder, dtype).to(device).eval(), load_processor(folder)
 
 
 def window_s(processor: Any) -> float:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from tasks.common.audio import RATE, Wave
 from tasks.common.errors import UserError
 from tasks.common.params import validate
-from tasks.common.seeds import folder_revision
+from tasks.common.seeds import content_id, folder_hashes
+from tasks.common.sha256sums import check_sums
 from tasks.engines.options import EngineOptions
 
 if TYPE_CHECKING:
@@ -201,8 +202,10 @@ _shared: dict[Any, Generator] = {}
 def model_revision(model_folder: Path) -> str:
     """Content id of what a model's answers depend on: weights, configuration, tokenizer, chat template; never its training log.
 
-    Raises UserError where the folder holds no model.
+    Raises UserError where the folder holds no model, and where a file of it is not what its stage wrote.
     """
     if not (model_folder / "config.json").is_file():
         raise UserError(str(model_folder), "no model here (config.json is missing)", "Run the stage that makes it, e.g. python -m tasks.backbone")
-    return folder_revision(model_folder, ("*.safetensors", "*.bin", "*.json", "*.jinja", "*.txt", "*.model"))
+    found = folder_hashes(model_folder, ("*.safetensors", "*.bin", "*.json", "*.jinja", "*.txt", "*.model"))
+    check_sums(model_folder, found)
+    return content_id([[*pair] for pair in found.items()])

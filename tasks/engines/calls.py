@@ -92,14 +92,20 @@ def _read(call: Call, response: httpx.Response) -> Any:
     try:
         return call.read(response.json())
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-        raise MalformedError(f"malformed response: {type(error).__name__}: {str(error)[:200]}") from None
+        raise MalformedError(f"malformed response: {type(error).__name__}: {without_key(str(error), response)[:200]}") from None
 
 
 def message_of(response: httpx.Response) -> str:
-    """What a server says of an error, in one line."""
+    """What a server says of an error, in one line and without the key, which some repeat."""
     try:
         body = response.json()
         text = str(body.get("error", {}).get("message") or body)
     except (ValueError, AttributeError):
         text = response.text
-    return " ".join(text.split())[:300]
+    return without_key(" ".join(text.split()), response)[:300]
+
+
+def without_key(text: str, response: httpx.Response) -> str:
+    """What came back, without the key that was sent."""
+    key = response.request.headers.get("Authorization", "").removeprefix("Bearer ")
+    return text.replace(key, "<key>") if key else text

@@ -11,6 +11,7 @@ from transformers.utils import is_peft_available
 from tasks.common.audio import Wave
 from tasks.common.errors import UserError
 from tasks.engines.prompts import expanded
+from tasks.engines.weights import load_weights
 
 MODALITIES = {"audio": 1}
 TEMPLATE_VARIABLES: dict[str, Any] = {}
@@ -25,12 +26,12 @@ def load(folder: Path, device: torch.device, dtype: torch.dtype) -> tuple[Any, A
     """(model in evaluation mode, processor) of a folder; raises UserError where its adapter needs a package that is missing."""
     if (folder / "adapter_config.json").is_file() and not is_peft_available():
         raise UserError(str(folder), "this model has a LoRA adapter, and peft is not installed", "pip install peft")
-    return GraniteSpeechForConditionalGeneration.from_pretrained(folder, dtype=dtype).to(device).eval(), load_processor(folder)
+    return load_weights(GraniteSpeechForConditionalGeneration, folder, dtype).to(device).eval(), load_processor(folder)
 
 
 def load_processor(folder: Path) -> Any:
     """The processor of a `from_pretrained` folder, padding on the left."""
-    processor = AutoProcessor.from_pretrained(folder)
+    processor = AutoProcessor.from_pretrained(folder, trust_remote_code=False)
     processor.tokenizer.padding_side = "left"
     return processor
 

@@ -39,7 +39,7 @@ class OpenAIGenerator(Scorer):
         self.prompts = Prompts(folder)
         self.options = options
         self.url = options.url.rstrip("/")
-        key = os.environ.get(options.api_key_env)
+        key = _key(options.api_key_env)
         self.headers = {"Authorization": f"Bearer {key}"} if key else {}
         card = self._card(START.format(folder=folder))
         self.model: str = card["id"]
@@ -153,6 +153,14 @@ class OpenAIGenerator(Scorer):
                 raise ValueError(f"{len(logprobs)} log-probabilities for {len(ids)} tokens of the folder's tokenizer")
             found.append(Completion(text.strip(), ids, logprobs, reason))
         return found
+
+
+def _key(variable: str) -> str | None:
+    """The key of the environment; raises UserError, which does not show it, where no header can hold it: httpx's own error would."""
+    key = os.environ.get(variable, "").strip()
+    if not (key.isascii() and key.isprintable() and " " not in key):
+        raise UserError(f"environment variable {variable}", "holds what no key does: a blank, a line end or a letter beyond ASCII", "Set it anew")
+    return key or None
 
 
 def wav_base64(wave: Wave) -> str:

@@ -1,8 +1,9 @@
 """Options of the engines: what a user may set beside the engine's name, with what each is for."""
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tasks.common.params import Section
 
@@ -35,3 +36,12 @@ class EngineOptions(Section):
     gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1)
     max_model_len: int | None = Field(default=None, ge=1)
     python: Path | None = None
+
+    @model_validator(mode="after")
+    def _holds_no_key(self) -> "EngineOptions":
+        # Of the whole section, so that the message shows no value; parameters are in git and dvc.lock.
+        if urlsplit(self.url).username is not None or urlsplit(self.url).query:
+            raise ValueError("'url' holds a password or a query; a key belongs in the environment variable that 'api_key_env' names")
+        if not (self.api_key_env.isidentifier() and self.api_key_env.isascii()):
+            raise ValueError("'api_key_env' is no name of an environment variable; the key itself belongs in that variable, never here")
+        return self

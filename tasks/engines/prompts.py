@@ -45,7 +45,16 @@ class Prompts:
     """
 
     def __init__(self, folder: Path) -> None:
-        """Raises UserError where the folder holds no configuration, an unknown family, no processor or no tokenizer."""
+        """Raises UserError where the folder holds no configuration, an unknown family, no processor or no tokenizer, or broken ones."""
+        try:
+            self._read(folder)
+        except (UserError, KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # of every kind: transformers raises what its parsers do, and tokenizers panics in Rust
+            what = f"its configuration, tokenizer or processor cannot be read ({type(error).__name__}: {str(error)[:200]})"
+            raise UserError(str(folder), what, "Copy the files from the model's checkpoint again") from error
+
+    def _read(self, folder: Path) -> None:
         path = folder / "config.json"
         if not path.is_file():
             raise UserError(str(folder), "no model here (config.json is missing)", "Run the stage that makes it, e.g. python -m tasks.backbone")
@@ -57,7 +66,7 @@ class Prompts:
         self.family: Any = importlib.import_module(f"tasks.engines.{name}")
         self.processor = self.family.load_processor(folder)
         self.window_s: float = self.family.window_s(self.processor)
-        config = AutoConfig.from_pretrained(folder)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         text = getattr(config, "thinker_config", config).get_text_config()
         if getattr(text, "max_position_embeddings", None) is None:
             raise UserError(str(path), "no max_position_embeddings: how long a prompt may get is unknown", "Use a model with a limited context")

@@ -17,6 +17,7 @@ from tasks.common.audio import RATE, Wave
 from tasks.common.errors import UserError
 from tasks.engines.prompts import expanded
 from tasks.engines.qwen2_audio import audio_tokens, encoder_frames, logits, window_s
+from tasks.engines.weights import load_weights
 
 AUDIO = "<|AUDIO|>"
 MODALITIES = {"audio": 1, "image": 0, "video": 0}
@@ -40,7 +41,7 @@ class Processor:
 
 def load(folder: Path, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any]:
     """(thinker in evaluation mode, processor) of a `from_pretrained` folder."""
-    model = Qwen2_5OmniThinkerForConditionalGeneration.from_pretrained(folder, dtype=dtype).to(device).eval()
+    model = load_weights(Qwen2_5OmniThinkerForConditionalGeneration, folder, dtype).to(device).eval()
     processor = load_processor(folder)
     if model.generation_config.eos_token_id is None:
         model.generation_config.eos_token_id = processor.tokenizer.eos_token_id
@@ -49,7 +50,7 @@ def load(folder: Path, device: torch.device, dtype: torch.dtype) -> tuple[Any, A
 
 def load_processor(folder: Path) -> Processor:
     """Raises UserError where the folder holds no chat template."""
-    tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
+    tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left", trust_remote_code=False)
     if tokenizer.chat_template is None:
         path = folder / "chat_template.json"  # where the published checkpoints keep it
         if not path.is_file():

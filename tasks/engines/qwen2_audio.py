@@ -9,6 +9,7 @@ from transformers import AutoProcessor, Qwen2AudioForConditionalGeneration
 from transformers.masking_utils import create_bidirectional_mask
 
 from tasks.common.audio import RATE, Wave
+from tasks.engines.weights import load_weights
 
 END_OF_TURN = "<|im_end|>"
 MODALITIES = {"audio": 1}  # most of each in a prompt, for vLLM to make room for
@@ -21,12 +22,12 @@ FIXED = ("model.audio_tower.embed_positions.weight",)  # Whisper's table of posi
 
 def load(folder: Path, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any]:
     """(model in evaluation mode, processor that pads on the left) of a `from_pretrained` folder."""
-    return Qwen2AudioForConditionalGeneration.from_pretrained(folder, dtype=dtype).to(device).eval(), load_processor(folder)
+    return load_weights(Qwen2AudioForConditionalGeneration, folder, dtype).to(device).eval(), load_processor(folder)
 
 
 def load_processor(folder: Path) -> Any:
     """The processor of a `from_pretrained` folder, padding on the left."""
-    processor = AutoProcessor.from_pretrained(folder)
+    processor = AutoProcessor.from_pretrained(folder, trust_remote_code=False)
     processor.tokenizer.padding_side = "left"
     return processor
 

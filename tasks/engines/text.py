@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from tasks.common.audio import Wave
 from tasks.common.errors import UserError
 from tasks.engines.prompts import expanded
+from tasks.engines.weights import load_weights
 
 MODALITIES = {"audio": 0, "image": 0, "video": 0}
 # Qwen3 would think aloud before the reply, and Llama 3 would write the date of the day into the prompt; other templates do not look.
@@ -26,7 +27,7 @@ class Processor:
 
 def load(folder: Path, device: torch.device, dtype: torch.dtype) -> tuple[Any, Processor]:
     """(model in evaluation mode, processor) of a `from_pretrained` folder; raises UserError where the answers would not be the model's own."""
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).to(device).eval()
+    model = load_weights(AutoModelForCausalLM, folder, dtype).to(device).eval()
     reason = _unlike(model, torch.arange(4, device=device)[None])
     if reason is not None:
         raise UserError(str(folder), f"{type(model).__name__} {reason}", "Use engine: vllm or openai")
@@ -49,7 +50,7 @@ def _unlike(model: Any, probe: torch.Tensor) -> str | None:
 
 def load_processor(folder: Path) -> Processor:
     """Raises UserError where the tokenizer has no chat template: a model that was never taught to answer."""
-    tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
+    tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left", trust_remote_code=False)
     if tokenizer.chat_template is None:
         raise UserError(str(folder), "no chat template here, so this is no model that answers", "Use an instruction-tuned checkpoint")
     if tokenizer.pad_token is None:

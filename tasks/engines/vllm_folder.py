@@ -19,7 +19,8 @@ from safetensors.torch import save as serialise
 from transformers.models.whisper.modeling_whisper import sinusoids
 
 from tasks.common.errors import UserError
-from tasks.common.tables import write_bytes, write_text
+from tasks.common.sha256sums import SUMS
+from tasks.common.tables import sync_folder, write_bytes, write_text
 from tasks.engines.base import model_revision
 from tasks.engines.prompts import PROCESSOR_FILES
 
@@ -44,7 +45,7 @@ def vllm_folder(folder: Path) -> Path:
     weights = _extended(folder)
     temporary = copy.with_name(f".{copy.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
-    shutil.copytree(folder, temporary)
+    shutil.copytree(folder, temporary, ignore=shutil.ignore_patterns(SUMS))
     write_bytes(temporary / WEIGHTS, weights)
     config["audio_config"]["max_source_positions"] = POSITIONS
     rate, hop = extractor["sampling_rate"], extractor["hop_length"]
@@ -52,6 +53,7 @@ def vllm_folder(folder: Path) -> Path:
     write_text(temporary / "config.json", json.dumps(config, indent=1))
     write_text(temporary / path.name, json.dumps(settings, indent=1))
     write_text(temporary / "preprocessor_config.json", json.dumps(extractor, indent=1))  # where vLLM looks for the extractor
+    sync_folder(temporary)
     try:
         temporary.rename(copy)
     except OSError:  # another process was faster

@@ -22,6 +22,8 @@ ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
     "TOKENIZERS_PARALLELISM": "false",
     "PYTORCH_NVML_BASED_CUDA_CHECK": "1",  # looking for a GPU must not start CUDA here
+    "VLLM_HOST_IP": "127.0.0.1",  # its processes are all on this machine: nobody else is to reach their sockets
+    "GLOO_SOCKET_IFNAME": "lo",
 }
 CPU_ENVIRONMENT = {
     "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB

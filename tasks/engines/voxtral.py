@@ -16,6 +16,7 @@ from tasks.common.audio import RATE, Wave
 from tasks.common.errors import UserError
 from tasks.engines.prompts import expanded
 from tasks.engines.qwen2_audio import encoder_frames, hidden_states, logits
+from tasks.engines.weights import load_weights
 
 AUDIO = "[AUDIO]"
 MODALITIES = {"audio": 1}
@@ -39,7 +40,7 @@ class Processor:
 
 def load(folder: Path, device: torch.device, dtype: torch.dtype) -> tuple[Any, Processor]:
     """(model in evaluation mode, processor) of a `from_pretrained` folder."""
-    return VoxtralForConditionalGeneration.from_pretrained(folder, dtype=dtype).to(device).eval(), load_processor(folder)
+    return load_weights(VoxtralForConditionalGeneration, folder, dtype).to(device).eval(), load_processor(folder)
 
 
 def load_processor(folder: Path) -> Processor:

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from tasks.common.audio import Wave
 from tasks.common.seeds import content_id
+from tasks.common.versions import made_by
 from tasks.engines import Completion, Request
 from tasks.evaluate.models import System, engine_of
 from tasks.evaluate.params import EvaluateParams
@@ -60,7 +61,8 @@ class Outcome:
 
 def key_of(question: Question, revision: str, max_new_tokens: int) -> str:
     """Names an answer by all it depends on, so that one given earlier under the same key can be kept. Never the engine."""
-    return content_id([revision, question.condition, question.mixture_id, question.item_id, question.prompt, max_new_tokens])
+    heard, made = question.recipe_hash, made_by("tasks.evaluate.answering", "tasks.engines")
+    return content_id([revision, question.condition, heard, question.item_id, question.prompt, max_new_tokens, made])
 
 
 def rendered(questions: Sequence[Question]) -> dict[str, Wave]:

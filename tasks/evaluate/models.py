@@ -14,7 +14,8 @@ import tasks.see
 from tasks.common.audio import Wave
 from tasks.common.errors import UserError
 from tasks.common.params import all_params, load
-from tasks.common.seeds import content_id, file_sha256, folder_revision
+from tasks.common.seeds import content_id, file_sha256
+from tasks.common.versions import made_by
 from tasks.engines import Generator, model_revision, shared_generator
 from tasks.evaluate.params import BASE, EvaluateParams, model_folder
 from tasks.see.basis import basis_path, load_basis
@@ -68,8 +69,7 @@ def systems_of(params: EvaluateParams) -> list[System]:
     for name in params.methods:
         folder, (method, _, seed) = model_folder(name), name.partition("@")
         if not (folder / "config.json").is_file():
-            stage = "tasks.backbone" if name == BASE else f"tasks.training {name}"
-            raise UserError(str(folder), "no model here (config.json is missing)", f"Run python -m {stage}, or take '{name}' out of evaluate.methods")
+            raise _no_model(name, folder)
         plain = System(method, int(seed) if seed else seed_of_training(method), folder, revision := model_revision(folder), revision)
         systems.append(plain)
         for front_end in params.front_ends.get(name, ()):
@@ -81,6 +81,14 @@ def systems_of(params: EvaluateParams) -> list[System]:
             what = f"{other.folder} and {system.folder} are both seed {system.seed} of '{system.method}'"
             raise UserError("evaluate.methods", what, "Leave one of them out, or train it with another seed")
     return systems
+
+
+def _no_model(name: str, folder: Path) -> UserError:
+    if (folder / "adapter_config.json").is_file():
+        return UserError(str(folder), "the weights of an adapter alone", "Merge them with peft's merge_and_unload: docs/evaluate.md shows how")
+    stage = "tasks.backbone" if name == BASE else f"tasks.training {name}"
+    todo = f"Run python -m {stage}, put a from_pretrained folder there, or take '{name}' out of evaluate.methods"
+    return UserError(str(folder), "no model here (config.json is missing)", todo)
 
 
 def seed_of_training(method: str) -> int:
@@ -97,13 +105,13 @@ def seed_of_training(method: str) -> int:
 def front_end_revision(front_end: str, strength: float) -> str:
     """Content id of a front end: SEEN's basis, strength and code, or the code of the denoisers."""
     if front_end != SEEN:
-        return file_sha256(tasks.denoise.source(front_end))
+        return made_by(tasks.denoise.module(front_end))
     basis = basis_path(None)
     if not basis.is_file():
         raise UserError(
             str(basis), "no noise basis here, and SEEN takes out what it names", "Run python -m tasks.see, or take 'seen' out of evaluate.front_ends"
         )
-    return content_id([file_sha256(basis), strength, folder_revision(Path(tasks.see.__path__[0]), ("seen.py", "basis.py"))])
+    return content_id([file_sha256(basis), strength, made_by("tasks.see.seen")])
 
 
 def engine_of(params: EvaluateParams, system: System) -> Generator:

@@ -57,7 +57,7 @@ class EvaluateParams(Section):
         if len(set(methods)) != len(methods):
             raise ValueError("a method is listed twice")
         for method in methods:
-            if not re.fullmatch(r"[\w.-]+(@\d+)?", method) or method.startswith(f"{BASE}@"):
+            if not re.fullmatch(r"\w[\w.-]*(@\d+)?", method) or method.startswith(f"{BASE}@"):
                 raise ValueError(f"'{method}' is neither a folder of models nor one with a seed (caad@1)")
         return methods
 

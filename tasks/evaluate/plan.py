@@ -28,13 +28,15 @@ class Question:
     """One question put to one piece of audio.
 
     `mixture_id` names the audio heard (for `silence` and `length`, the one whose length it has; for `text` and `text_only`, which have none, the
-    clean clip), `clip_id` the clip that was asked about: the speech clip of the mixture for background questions too. `noise_type` and `snr_db`
-    are None without noise; `room` is `none`, `simulated` or `measured`, and `corruption` all else that is done to the speech.
-    `conflicting` is the option that a wrong transcript in the question supports; `axis` and `recipe` are those of condition `unseen`.
+    clean clip), and `recipe_hash` also how it was rendered; `clip_id` is the clip that was asked about: the speech clip of the mixture for
+    background questions too. `noise_type` and `snr_db` are None without noise; `room` is `none`, `simulated` or `measured`, and `corruption` all
+    else that is done to the speech. `conflicting` is the option that a wrong transcript in the question supports; `axis` and `recipe` are those
+    of condition `unseen`.
     """
 
     condition: str
     mixture_id: str
+    recipe_hash: str
     item_id: str
     clip_id: str
     noise_type: str | None
@@ -63,6 +65,7 @@ def question_of(condition: str, mixture: Row, item: Row, text: str | None, **mor
     return Question(
         condition=condition,
         mixture_id=mixture["mixture_id"],
+        recipe_hash=mixture["recipe_hash"],
         item_id=item["item_id"],
         clip_id=mixture["clip_id"],
         noise_type=mixture["noise_type"],

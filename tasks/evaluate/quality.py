@@ -21,9 +21,10 @@ import pyarrow as pa
 from tasks.catalog.audio import load_clips
 from tasks.common.audio import RATE, Wave
 from tasks.common.fanout import FanOut
-from tasks.common.seeds import choose_many, content_id, file_sha256
+from tasks.common.seeds import choose_many, content_id
 from tasks.common.tables import read_rows, write_parquet
-from tasks.denoise import DENOISERS, source
+from tasks.common.versions import made_by
+from tasks.denoise import DENOISERS, module
 from tasks.evaluate.grid import filtered
 from tasks.evaluate.params import EvaluateParams
 from tasks.mix.finish import CATALOG, parts_of, responses
@@ -152,18 +153,13 @@ def measure(job: Job) -> list[Row]:
                 wave = heard[mixture["mixture_id"]]
                 row = measured(reference, wave if front_end == NONE else DENOISERS[front_end](wave))
                 named = {name: mixture[name] for name in ("mixture_id", "noise_type", "snr_db")}
-                rows.append({**named, "front_end": front_end, **row, "key": key_of(mixture["mixture_id"], front_end)})
+                rows.append({**named, "front_end": front_end, **row, "key": key_of(mixture["recipe_hash"], front_end)})
     return rows
 
 
-@cache
-def _revision(front_end: str) -> str:
-    return content_id([file_sha256(path) for path in (Path(__file__), *([] if front_end == NONE else [source(front_end)]))])
-
-
-def key_of(mixture_id: str, front_end: str) -> str:
-    """Names a row by all it depends on: the mixture (whose id is that of its recipe), and the code of measures and denoiser."""
-    return content_id([mixture_id, front_end, _revision(front_end), find_spec("pesq") is None])
+def key_of(recipe_hash: str, front_end: str) -> str:
+    """Names a row by all it depends on: the mixture as rendered, and the code and libraries of measures and denoiser."""
+    return content_id([recipe_hash, front_end, made_by("tasks.evaluate.quality", *([] if front_end == NONE else [module(front_end)]))])
 
 
 def sample(mixtures: Sequence[Mapping[str, Any]], per_cell: int) -> list[Row]:
@@ -178,7 +174,7 @@ def sample(mixtures: Sequence[Mapping[str, Any]], per_cell: int) -> list[Row]:
 def measure_quality(front_ends: Sequence[str], mixtures: Sequence[Row], fan_out: FanOut, known: Mapping[str, Row]) -> list[Row]:
     """Rows of the table for every mixture and front end; those of `known`, by key, are not measured again."""
     front_ends = [NONE, *front_ends]
-    missing = [(mixture, tuple(name for name in front_ends if key_of(mixture["mixture_id"], name) not in known)) for mixture in mixtures]
+    missing = [(mixture, tuple(name for name in front_ends if key_of(mixture["recipe_hash"], name) not in known)) for mixture in mixtures]
     missing = [(mixture, names) for mixture, names in missing if names]
     wanted = [("clip_id", "in", {mixture["clip_id"] for mixture, _ in missing})]
     columns = ["clip_id", "path", "sha256", "sampling_rate", "metadata"]
@@ -188,7 +184,7 @@ def measure_quality(front_ends: Sequence[str], mixtures: Sequence[Row], fan_out:
         shard = tuple(missing[start : start + SHARD])
         jobs.append(Job(shard, tuple(clips[name] for name in sorted({mixture["clip_id"] for mixture, _ in shard}))))
     rows = {**known, **{row["key"]: row for found in fan_out(measure, jobs, "audio quality") for row in found}}
-    return [rows[key_of(mixture["mixture_id"], name)] for mixture in mixtures for name in front_ends]
+    return [rows[key_of(mixture["recipe_hash"], name)] for mixture in mixtures for name in front_ends]
 
 
 def write_quality(params: EvaluateParams, fan_out: FanOut) -> tuple[int, int]:

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from tasks.common.cli import Counts
 from tasks.common.errors import UserError
 from tasks.common.fanout import FanOut
 from tasks.common.params import load
-from tasks.common.tables import read_rows, write_text
+from tasks.common.tables import read_rows, read_schema, write_text
 from tasks.engines.prompts import Prompts
 from tasks.evaluate.answering import Answer, Job, Outcome, answer, key_of, row_of
 from tasks.evaluate.grid import declared_cells, empty_cells, filtered, for_front_ends
@@ -123,7 +122,7 @@ def _answers(params: EvaluateParams, asked: Mapping[System, Sequence[Question]],
 def _earlier() -> dict[str, Answer]:
     """Answers by key: those of the last whole run, and those that a killed one left in parts."""
     path = REPORTS / "answers.parquet"
-    known = path.is_file() and "confidence" in pq.read_schema(path).names  # an earlier version kept texts alone
+    known = path.is_file() and "confidence" in read_schema(path).names  # an earlier version kept texts alone
     rows = read_rows(path, ["key", "text", "confidence"]) if known else []
     return {row["key"]: Answer(row["text"], row["confidence"]) for row in rows} | {key: Answer.of(made[0]) for key, made in read_parts(PARTS).items()}
 

@@ -7,8 +7,8 @@ from typing import Any
 import duckdb
 import yaml
 
-from tasks.common.tables import read_rows
-from tasks.curriculum.card import table
+from tasks.common.markdown import table
+from tasks.common.tables import SOUNDS, checked, read_rows
 from tasks.export.source import CORPORA, MANIFEST, Part
 
 # SPDX names that the hub knows, in its spelling (https://huggingface.co/docs/hub/repositories-licenses); any other is `other` there.
@@ -17,7 +17,7 @@ _HUB |= {f"cc-{terms}-{version}" for terms in ("by", "by-sa", "by-nc", "by-nd", 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10_000_000, "1M<n<10M"))
 COLUMNS = {
     "mixture_id, item_id, clip_id": "the noisy clip, the question, the clean clip that is spoken",
-    "split, stage, task": "`train`, `validation` or `test`; stage of the curriculum by SNR, 1 first, null outside all of them; kind of question",
+    "split, stage, task": "train, validation or test; stage of the curriculum by SNR, 1 first, null outside all of them; kind of question",
     "noise_type, snr_db": "what the noise is, and the SNR over active speech in dB",
     "prompt, options, answer": "the question as a model reads it, its options, the right one",
     "transcript": "the words the question is about; empty where it asks about the noise",
@@ -78,11 +78,10 @@ def opening(form: str, out: str, part: Part, last_shard: int) -> str:
 def card(parts: Sequence[Part], left_out: Mapping[str, int], opened: str, glob: str | None) -> str:
     """README.md of an export of `parts`; `left_out` are the questions of a part that its form cannot hold, `opened` the text on opening it."""
     connection = duckdb.connect()
-    files = [str(part.file) for part in parts]
     counted = connection.sql(
         """SELECT c.split, c.stage, c.task, c.noise_type, c.snr_db, c.licences, m.corpora, count(*) AS n
            FROM read_parquet($files) c LEFT JOIN read_parquet($manifest) m USING (mixture_id) GROUP BY ALL""",
-        params={"files": files, "manifest": str(MANIFEST)},
+        params={"files": checked([part.file for part in parts], SOUNDS), "manifest": checked([MANIFEST])[0]},
     )
     connection.register("counted", counted.to_arrow_table())
 
@@ -93,7 +92,7 @@ def card(parts: Sequence[Part], left_out: Mapping[str, int], opened: str, glob: 
     corpora = dict(rows("SELECT corpus, sum(n)::BIGINT FROM (SELECT unnest(corpora) AS corpus, n FROM counted) GROUP BY ALL"))
     questions = sum(part.rows for part in parts)
     owed = [
-        [row["corpus"], ", ".join(row["licences"]), row["citation"].replace("|", "\\|"), row["source"], corpora[row["corpus"]]]
+        [row["corpus"], ", ".join(row["licences"]), row["citation"], row["source"], corpora[row["corpus"]]]
         for row in read_rows(CORPORA)
         if row["corpus"] in corpora
     ]

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import soundfile as sf
 
 from tasks.common.audio import RATE
+from tasks.common.checksums import CheckedFile
 from tasks.common.errors import UserError
 from tasks.common.tables import read_rows
 from tasks.curriculum.dataset import SCHEMA
@@ -62,7 +62,7 @@ def parts_of(split: str) -> list[Part]:
     parts = []
     for file in files:
         try:
-            found = pq.ParquetFile(file)
+            found = CheckedFile(file)
         except (pa.ArrowInvalid, OSError) as error:
             raise UserError(str(file), f"not a readable Parquet file ({str(error).splitlines()[0]})", BUILD) from None
         missing = [name for name in SCHEMA.names if name not in found.schema_arrow.names]
@@ -87,8 +87,8 @@ def rows_of(part: Part, speech: dict[str, Row]) -> Iterator[Row]:
     is said, whatever the question is about; each may be None), `samples` and `duration_s`. Raises UserError for an id that is no file name.
     """
     mixture, samples = "", 0
-    with pq.ParquetFile(part.file, pre_buffer=False) as file:  # pre-buffering keeps all that was read until the end
-        for row in (row for batch in file.iter_batches(BATCH, columns=SCHEMA.names) for row in batch.to_pylist()):
+    with CheckedFile(part.file) as file:
+        for row in (row for batch in file.iter_batches(BATCH, SCHEMA.names) for row in batch.to_pylist()):
             for name in ("mixture_id", "item_id", "clip_id"):
                 if not _ID.fullmatch(row[name] or ""):
                     raise UserError(str(part.file), f"{name} is {row[name]!r}, not 16 hex digits", "Build it again: dvc repro curriculum")

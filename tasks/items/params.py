@@ -7,7 +7,7 @@ from pydantic import Field, field_validator
 
 from tasks.common.params import Section, read_yaml, validate
 
-Wording = Annotated[str, Field(min_length=1, max_length=200)]
+Wording = Annotated[str, Field(min_length=1, max_length=200, pattern=r"\S")]
 
 
 class ItemsParams(Section):

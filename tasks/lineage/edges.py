@@ -20,6 +20,8 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from tasks.common.tables import SOUNDS, checked
+
 SCHEMA = pa.schema([(name, pa.string()) for name in ("kind_from", "id_from", "kind_to", "id_to", "role")])
 COMPOSED = "data/catalog/utterances/"  # clips made of other clips
 # The forms of `path` that tasks.catalog.audio reads, cut where the clip inside of a file begins.
@@ -83,11 +85,13 @@ def _within(model: Heard, name: str) -> list[Files]:
 
 
 def _add(connection: duckdb.DuckDBPyConnection, query: str, **params: Any) -> None:
+    checked(map(Path, [*params.get("files", ()), *([params["file"]] if "file" in params else ())]), SOUNDS)
     connection.execute(f"INSERT INTO edges {query}", params or None)
 
 
 def _clips(connection: duckdb.DuckDBPyConnection, file: str) -> None:
     """Corpus to file to clip, licence to clip, and the word clips of a composed utterance."""
+    checked([Path(file)])
     connection.execute(f"CREATE OR REPLACE TEMP TABLE clips AS SELECT *, {_FILE} AS file FROM read_parquet($file)", {"file": file})
     made = f"starts_with(path, '{COMPOSED}')"
     _add(connection, f"SELECT DISTINCT 'corpus', corpus, 'file', file, 'holds' FROM clips WHERE NOT {made}")
@@ -99,6 +103,7 @@ def _clips(connection: duckdb.DuckDBPyConnection, file: str) -> None:
 
 def _rooms(connection: duckdb.DuckDBPyConnection, files: list[str]) -> None:
     """Measured responses and the files they lie in, which a model's stage does not read a catalog of; a simulated one comes from no recording."""
+    checked(map(Path, files), SOUNDS)
     connection.execute(
         f"""CREATE OR REPLACE TEMP TABLE rooms AS SELECT *, {_FILE} AS file FROM (
         SELECT room_id, licence, metadata->>'clip_id' AS clip_id, metadata->>'path' AS path FROM read_parquet($files) WHERE source = 'measured')""",

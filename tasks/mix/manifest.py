@@ -13,10 +13,10 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
+from tasks.common.checksums import CheckedFile
 from tasks.common.errors import UserError
-from tasks.common.tables import publish, read_parquet, temporary_name
+from tasks.common.tables import checked, parquet_writer, read_parquet
 from tasks.mix.finish import CATALOG, ROOMS, SCHEMA
 
 MANIFEST = Path("data/mixtures_manifest.parquet")
@@ -83,7 +83,7 @@ def _stretches(shards: Sequence[Path]) -> Iterator[pa.Table]:
     """Rows of the shards in order, `GROUP` at a time."""
     waiting: list[pa.Table] = []
     for path in shards:
-        with pq.ParquetFile(path) as file:
+        with CheckedFile(path) as file:
             table = file.read(COLUMNS, use_threads=False)
         waiting.append(table.append_column("shard", pa.array([path.name] * len(table), pa.string())))
         while sum(map(len, waiting)) >= GROUP:
@@ -97,8 +97,8 @@ def write_manifest(shards: Sequence[Path]) -> int:
     """List the mixtures of some shards (complete files); returns how many there are."""
     for leftover in MANIFEST.parent.glob(f".{MANIFEST.name}.*.tmp"):  # of a killed run
         leftover.unlink()
-    temporary, total = temporary_name(MANIFEST), 0
-    with pq.ParquetWriter(temporary, MANIFEST_SCHEMA, compression="zstd") as file:
+    total = 0
+    with parquet_writer(MANIFEST, MANIFEST_SCHEMA, compression="zstd") as file:
         sources = Sources() if shards else None
         for rows in _stretches(sorted(shards)) if sources else ():
             assert sources is not None
@@ -106,7 +106,6 @@ def write_manifest(shards: Sequence[Path]) -> int:
             full = rows.append_column("licences", pa.array(licences, LISTS)).append_column("corpora", pa.array(corpora, LISTS))
             file.write_table(full, row_group_size=GROUP)
             total += len(full)
-    publish(temporary, MANIFEST)
     return total
 
 
@@ -117,6 +116,7 @@ def report(manifest: Path = MANIFEST) -> dict[str, list[dict[str, Any]]]:
     """
     if not manifest.exists():
         raise UserError(str(manifest), "no such file", "Run python -m tasks.mix")
+    checked([manifest])
     with duckdb.connect() as connection:
         connection.execute(
             "CREATE TEMP TABLE m AS SELECT split, kind, noise_type, snr_db, snr_db_measured - snr_db AS off, corruption, "

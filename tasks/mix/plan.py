@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from tasks.common.versions import made_by
 from tasks.mix.chains import Chains
 from tasks.mix.drafts import BATCH, Draft, Split, finished, noise_drafts, speech_drafts
 from tasks.mix.params import MixParams
 from tasks.mix.pools import unit
 
-RECIPE = 2  # raise it when the same recipe would render other samples
+RECIPE = 2  # of what a recipe means: it is in every mixture_id, so raising it draws the questions asked of a mixture anew
 STRINGS = pa.list_(pa.string())
 PLAN = pa.schema(
     [
@@ -65,16 +66,19 @@ def corruption_of(recipe: Row) -> str:
 
 
 def batch_of(drafts: Iterable[Draft], kind: str, split: str, device: str) -> pa.RecordBatch:
-    """Drafts as rows of the plan. The recipe decides every sample of the mixture, so its hash is both identity and version."""
+    """Drafts as rows of the plan. `mixture_id` hashes the recipe; `recipe_hash` also the code and libraries that render it and its room."""
     columns: dict[str, list[Any]] = {name: [] for name in PLAN.names}
     version = f"mixture {RECIPE}{'' if device == 'cpu' else f' {device}'} "
+    mixed = made_by("tasks.mix.shards")
+    roomed = mixed + made_by("tasks.rooms.stage")
     for draft in drafts:
         recipe = {name: value for name, value in draft.recipe.items() if value not in (None, [])}
         text = json.dumps(recipe, sort_keys=True)
         digest = hashlib.sha256((version + text).encode()).hexdigest()[:16]
+        made = hashlib.sha256((digest + (roomed if "room" in recipe else mixed)).encode()).hexdigest()[:16]
         values = (
             *(digest, draft.owner, kind, split, recipe["speech"], recipe.get("noises", []), recipe.get("voices", [])),
-            *(draft.noise_type, recipe.get("room"), recipe.get("snr_db"), corruption_of(recipe), digest, text),
+            *(draft.noise_type, recipe.get("room"), recipe.get("snr_db"), corruption_of(recipe), made, text),
         )
         for column, value in zip(columns.values(), values, strict=True):
             column.append(value)

@@ -4,9 +4,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from tasks.common.audio import Wave, decode
+from tasks.common.checksums import CheckedFile
 from tasks.common.tables import read_parquet, read_rows
 from tasks.mix.finish import SCHEMA
 from tasks.mix.manifest import MANIFEST
@@ -43,7 +42,7 @@ def waves_of(mixture_ids: Sequence[str]) -> dict[str, Wave]:
     wanted = set(mixture_ids)
     waves: dict[str, Wave] = {}
     for shard, here in _shards_of(wanted).items():
-        with pq.ParquetFile(MIXTURES / shard) as file:
+        with CheckedFile(MIXTURES / shard) as file:
             for group in range(file.num_row_groups):
                 names = file.read_row_group(group, ["mixture_id"])["mixture_id"].to_pylist()
                 rows = [index for index, name in enumerate(names) if name in here]

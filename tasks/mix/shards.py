@@ -14,13 +14,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
-from tasks.common.tables import publish, temporary_name
+from tasks.common.checksums import CheckedFile
+from tasks.common.tables import parquet_writer, read_parquet
 from tasks.mix.finish import SCHEMA, Finisher
 
 MIXTURES = Path("data/mixtures")
@@ -31,16 +33,28 @@ PLAIN = [name for name in SCHEMA.names if name != "audio"]
 
 @dataclass(frozen=True)
 class Shard:
-    """A file of mixtures: its prefix, `<split>-<kind>-<branch>`, and its rows of the plan in their order in the file."""
+    """A file of mixtures: its prefix, `<split>-<kind>-<branch>`, and which rows of a plan it holds, in their order in the file."""
 
     prefix: str
-    plan: pa.Table = field(repr=False)
+    whole: pa.Table = field(repr=False)
+    places: NDArray[np.int64] = field(repr=False)
     device: str
+
+    @property
+    def plan(self) -> pa.Table:
+        """Its rows of the plan: a copy, so that a plan of any size is held once."""
+        return self.rows(self.whole.column_names)
+
+    def rows(self, names: list[str]) -> pa.Table:
+        """Some columns of its rows."""
+        # `take` joins the chunks of a table first; those of a shard's rows alone are few.
+        low = int(self.places.min())
+        return self.whole.select(names).slice(low, int(self.places.max()) - low + 1).take(pa.array(self.places - low))
 
     @cached_property
     def path(self) -> Path:
         """`<prefix>-<hash>.parquet`; the hash is that of the recipes inside."""
-        digest = hashlib.sha256("".join(sorted(self.plan["recipe_hash"].to_pylist())).encode()).hexdigest()[:16]
+        digest = hashlib.sha256("".join(sorted(self.rows(["recipe_hash"])["recipe_hash"].to_pylist())).encode()).hexdigest()[:16]
         return MIXTURES / f"{self.prefix}-{digest}.parquet"
 
     def earlier(self) -> list[Path]:
@@ -50,15 +64,16 @@ class Shard:
         return sorted(path for path, other in named if branch.startswith(other) or other.startswith(branch))
 
     def __reduce__(self) -> tuple[object, tuple[str, bytes, str]]:
-        # A slice pickles the whole table it was cut from; an Arrow stream holds the slice alone.
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, self.plan.schema) as stream:
-            stream.write_table(self.plan)
+        # The whole plan would go along; an Arrow stream holds the rows alone.
+        plan, sink = self.plan, pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, plan.schema) as stream:
+            stream.write_table(plan)
         return _shard, (self.prefix, sink.getvalue().to_pybytes(), self.device)
 
 
 def _shard(prefix: str, plan: bytes, device: str) -> Shard:
-    return Shard(prefix, pa.ipc.open_stream(plan).read_all(), device)
+    rows = pa.ipc.open_stream(plan).read_all()
+    return Shard(prefix, rows, np.arange(len(rows)), device)
 
 
 def branches(owners: Sequence[int], ends: Sequence[int], most: int) -> Iterator[tuple[str, int, int]]:
@@ -86,16 +101,22 @@ def branches(owners: Sequence[int], ends: Sequence[int], most: int) -> Iterator[
 
 def shards_of(plan: pa.Table, most: int, device: str) -> list[Shard]:
     """The plan in shards of at most `most` mixtures, more only where they have one owner; the rows of an owner are together."""
-    ordered = plan.sort_by([(name, "ascending") for name in ("split", "kind", "owner", "mixture_id")])
-    groups = pc.run_end_encode(pc.binary_join_element_wise(ordered["split"], ordered["kind"], "-").combine_chunks())
-    shards, first = [], 0
-    for group, end in zip(groups.values.to_pylist(), groups.run_ends.to_pylist(), strict=True):
-        rows = ordered.slice(first, end - first)
-        owned = pc.run_end_encode(rows["owner"].combine_chunks())
-        owners = [int(owner, 16) for owner in owned.values.to_pylist()]
-        for branch, start, stop in branches(owners, owned.run_ends.to_pylist(), most):
-            shards.append(Shard(f"{group}-{branch}", rows.slice(start, stop - start), device))
-        first = end
+    if not len(plan):
+        return []
+    order = pc.sort_indices(plan, [(name, "ascending") for name in ("split", "kind", "owner", "mixture_id")]).to_numpy().astype(np.int64)
+    codes = {name: plan[name].dictionary_encode().combine_chunks() for name in ("split", "kind", "owner")}
+    runs = np.stack([codes[name].indices.to_numpy()[order] for name in codes])
+    # Ends of the runs of rows that share split and kind, and of those that share the owner too.
+    owned = np.append(np.flatnonzero((np.diff(runs) != 0).any(axis=0)), len(plan) - 1)
+    grouped = np.append(np.flatnonzero((np.diff(runs[:2, owned]) != 0).any(axis=0)), len(owned) - 1)
+    shards, first, start = [], 0, 0
+    for last in grouped.tolist():
+        ends = owned[first : last + 1] + 1
+        split, kind = (codes[name].dictionary[int(codes[name].indices[order[start]].as_py())].as_py() for name in ("split", "kind"))
+        owners = [int(owner, 16) for owner in codes["owner"].dictionary.take(pa.array(runs[2, ends - 1])).to_pylist()]
+        for branch, low, high in branches(owners, (ends - start).tolist(), most):
+            shards.append(Shard(f"{split}-{kind}-{branch}", plan, order[start + low : start + high], device))
+        first, start = last + 1, int(ends[-1])
     return shards
 
 
@@ -106,7 +127,7 @@ class Earlier:
         self.place: dict[str, tuple[Path, int, int]] = {}
         self.held: tuple[tuple[Path, int] | None, pa.Table | None] = (None, None)
         for path in shards:
-            with pq.ParquetFile(path) as file:
+            with CheckedFile(path) as file:
                 if not file.schema_arrow.equals(SCHEMA):
                     continue  # written by an earlier version
                 for group in range(file.num_row_groups):
@@ -123,23 +144,20 @@ class Earlier:
 
     def _group(self, path: Path, group: int) -> pa.Table:
         if self.held[0] != (path, group):
-            with pq.ParquetFile(path) as file:
+            with CheckedFile(path) as file:
                 self.held = ((path, group), file.read_row_group(group, use_threads=False))
         assert self.held[1] is not None
         return self.held[1]
 
 
 @contextmanager
-def writer(path: Path) -> Iterator[pq.ParquetWriter]:
+def writer(path: Path) -> Iterator[Any]:
     """A shard under its temporary name, published when it is complete. FLAC does not compress, so only the other columns are."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = temporary_name(path)
     compression = {**dict.fromkeys(PLAIN, "zstd"), "audio.bytes": "none", "audio.path": "zstd"}
     for name in ("noise_ids", "voice_ids"):
         compression[f"{name}.list.element"] = compression.pop(name)
-    with pq.ParquetWriter(temporary, SCHEMA, compression=compression, use_dictionary=TEXT, write_statistics=["mixture_id", "snr_db"]) as file:
+    with parquet_writer(path, SCHEMA, compression=compression, use_dictionary=TEXT, write_statistics=["mixture_id", "snr_db"]) as file:
         yield file
-    publish(temporary, path)
 
 
 @contextmanager
@@ -168,16 +186,16 @@ def one_thread() -> Iterator[None]:
 
 def write_shard(shard: Shard) -> int:
     """Render what is new, keep what is known, publish the file. Returns how many mixtures were rendered."""
-    earlier = Earlier(shard.earlier())
-    names = shard.plan["recipe_hash"].to_pylist()
+    earlier, plan = Earlier(shard.earlier()), shard.plan
+    names = plan["recipe_hash"].to_pylist()
     new = np.array([name not in earlier.place for name in names], dtype=bool)
     made = 0
     with one_thread(), writer(shard.path) as file:
-        finisher = Finisher(shard.plan.filter(pa.array(new)), shard.device)
+        finisher = Finisher(plan.filter(pa.array(new)), shard.device)
         for start in range(0, len(names), GROUP):
             here = slice(start, start + GROUP)
             known = [name for name, fresh in zip(names[here], new[here], strict=True) if not fresh]
-            fresh = finisher.rows(shard.plan[here].filter(pa.array(new[here]))) if new[here].any() else SCHEMA.empty_table()
+            fresh = finisher.rows(plan[here].filter(pa.array(new[here]))) if new[here].any() else SCHEMA.empty_table()
             rows = pa.concat_tables([*earlier.rows(known), fresh]).combine_chunks()
             place = {name: at for at, name in enumerate(rows["recipe_hash"].to_pylist())}
             order = pa.array([place[name] for name in names[here] if name in place], pa.int64())  # one that is silent has no row
@@ -190,5 +208,5 @@ def removed(old: Sequence[Path], plan: pa.Table) -> int:
     """Mixtures of some files that the plan has no more."""
     if not old:
         return 0
-    held = pc.unique(pa.concat_tables([pq.read_table(path, columns=["recipe_hash"], partitioning=None) for path in old])["recipe_hash"])
+    held = pc.unique(pa.concat_tables([read_parquet(path, ["recipe_hash"]) for path in old])["recipe_hash"])
     return len(held) - int(pc.sum(pc.is_in(held, plan["recipe_hash"].combine_chunks())).as_py() or 0)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from tasks.common.seeds import content_id
 from tasks.common.tables import read_rows, write_parquet
+from tasks.common.versions import made_by
 from tasks.engines import EngineError, Generator, Request, TopK
 from tasks.references.parts import chunks
 
@@ -46,7 +47,8 @@ class Forced:
 
     def key(self, revision: str, k: int) -> str:
         """Names the distributions by all they depend on; `clip_id` stands for the samples."""
-        return content_id([self.clip_id, self.path, self.request.prompt, list(self.token_ids), revision, k])
+        code = made_by("tasks.pseudo_gt.cache", "tasks.engines")
+        return content_id([self.clip_id, self.path, self.request.prompt, list(self.token_ids), revision, k, code])
 
 
 def fill(folder: Path, load: Callable[[], Generator], forced: Sequence[Forced], revision: str, k: int) -> int:

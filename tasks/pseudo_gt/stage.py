@@ -13,6 +13,8 @@ from tasks.common.cli import Counts
 from tasks.common.errors import UserError
 from tasks.common.fanout import FanOut, in_process
 from tasks.common.params import load
+from tasks.common.seeds import folder_hashes
+from tasks.common.sha256sums import check_sums
 from tasks.common.tables import prune, read_rows, write_parquet
 from tasks.engines.qwen2_audio import END_OF_TURN
 from tasks.pseudo_gt.checking import NO_ROOM, TOO_LONG, Reply
@@ -44,12 +46,13 @@ log = logging.getLogger("dinproof")
 
 
 def load_tokenizer(folder: Path) -> Any:
-    """The tokenizer of a `from_pretrained` folder; raises UserError where there is none."""
+    """The tokenizer of a `from_pretrained` folder; raises UserError where there is none, or one that is not what was written."""
     if not (folder / "tokenizer_config.json").is_file():
         raise UserError(str(folder), "no tokenizer here (tokenizer_config.json is missing)", "Run python -m tasks.backbone")
+    check_sums(folder, folder_hashes(folder, ("*.json", "*.jinja", "*.txt", "*.model")))
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(folder)
+    return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
 
 
 def rows_of(drafts: Sequence[Draft], tokenizer: Any, params: PseudoGtParams) -> tuple[list[Row], list[Row]]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.common.seeds import content_id
+from tasks.common.versions import made_by
 from tasks.engines import Completion, Generator, Request, shared_generator
 from tasks.pseudo_gt.checking import FORM, NO_ROOM, Reply, check, reply_schema
 from tasks.pseudo_gt.params import AuthorParams
@@ -47,9 +48,9 @@ class Outcome:
 
 
 def key_of(prompted: Prompted, revision: str, author: AuthorParams) -> str:
-    """Names a reply by all it depends on: prompt, options, model, decoding. Never the engine, and not how many attempts are allowed."""
+    """Names a reply by all it depends on: prompt, options, model, decoding, code and libraries. Never the engine or how often it may try."""
     decoding = {"temperature": author.temperature, "max_new_tokens": author.max_new_tokens}
-    return content_id([prompted.prompt, prompted.item["options"], revision, decoding])
+    return content_id([prompted.prompt, prompted.item["options"], revision, decoding, made_by("tasks.pseudo_gt.writing", "tasks.engines")])
 
 
 def resumed(known: Mapping[str, Reply], parts: Mapping[str, Sequence[Completion]], keys: Iterable[str], attempts: int) -> dict[str, Reply]:

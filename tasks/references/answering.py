@@ -7,6 +7,7 @@ from typing import Any
 
 from tasks.catalog.audio import load_clips
 from tasks.common.seeds import content_id
+from tasks.common.versions import made_by
 from tasks.engines import Completion, Generator, Request, shared_generator
 from tasks.items.answers import parse_answer
 from tasks.items.prompt import prompt_text
@@ -46,7 +47,7 @@ class Outcome:
 
 
 def key_of(item: Mapping[str, Any], revision: str, max_new_tokens: int) -> str:
-    """Names a greedy response by all it depends on: clip, prompt, order of the options, model, decoding. Never the engine."""
+    """Names a greedy response by all it depends on: clip, prompt, order of the options, model, decoding, code and libraries. Never the engine."""
     return _key(item, revision, {"temperature": 0, "max_new_tokens": max_new_tokens})
 
 
@@ -59,7 +60,7 @@ def samples_key_of(item: Mapping[str, Any], revision: str, params: ReferencesPar
 
 def _key(item: Mapping[str, Any], revision: str, decoding: Mapping[str, Any]) -> str:
     prompt = prompt_text(item["question"], item["options"])
-    return content_id([item["clip_id"], prompt, item["options"], revision, decoding])
+    return content_id([item["clip_id"], prompt, item["options"], revision, decoding, made_by("tasks.references.answering", "tasks.engines")])
 
 
 def is_open(item: Mapping[str, Any], revision: str, params: ReferencesParams, earlier: Earlier) -> bool:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.common.cli import guarded
+from tasks.common.markdown import plain
 from tasks.common.tables import write_text
 from tasks.evaluate.params import BASE
 from tasks.report import charts, gather
@@ -29,7 +30,7 @@ def markdown_table(metrics: Metrics, methods: list[str]) -> str:
                 cells.append("")
             else:
                 cells.append(_gain(metrics[method][name]))
-        lines.append(f"| {method} | " + " | ".join(cells) + " |")
+        lines.append(f"| {plain(method)} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
@@ -39,7 +40,7 @@ def front_end_table(metrics: Metrics) -> str:
     for name, figures in metrics["front_ends"].items():
         worst = figures["worst"]
         gains = (_gain(figures["gain_over_none"]), _gain(figures["gain_clean"]))
-        cells = (name, percent(figures["acc_noisy"]["value"]), *gains, f"{worst['noise_type'] or ''} {points(worst['gain'])}".strip())
+        cells = (plain(name), percent(figures["acc_noisy"]["value"]), *gains, f"{plain(worst['noise_type'] or '')} {points(worst['gain'])}".strip())
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 

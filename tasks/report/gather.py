@@ -7,6 +7,7 @@ from typing import Any
 import duckdb
 
 from tasks.common.errors import UserError
+from tasks.common.tables import SOUNDS, checked
 from tasks.evaluate.params import CORE
 
 Rows = list[dict[str, Any]]
@@ -37,7 +38,8 @@ def connect() -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect()
     connection.execute("SET threads = 1")
     for name, pattern in (_SOURCES | _MORE).items():
-        if any(Path().glob(pattern)):
+        if files := sorted(Path().glob(pattern)):
+            checked(files, SOUNDS)  # those that are shown are read, and checked, elsewhere
             connection.execute(f"CREATE VIEW {name} AS SELECT * FROM read_parquet('{pattern}', hive_partitioning = false)")
         elif name in _SOURCES:
             raise UserError(pattern, "no such file", "Build first: make curriculum, or dvc repro")

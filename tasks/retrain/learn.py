@@ -15,6 +15,7 @@ import yaml
 
 from tasks.common.params import load
 from tasks.common.seeds import content_id, folder_revision
+from tasks.common.sha256sums import add_sum
 from tasks.common.tables import write_text
 from tasks.engines import model_revision
 from tasks.retrain.judge import answers, decide, scores
@@ -24,7 +25,7 @@ from tasks.training.checkpoints import Run
 from tasks.training.data import CURRICULUM, clean_waves, training_rows
 from tasks.training.methods import objective
 from tasks.training.params import RunParams, training_params
-from tasks.training.stage import BOARDS, MODELS, fit, publish, recipe, seeded, threads
+from tasks.training.stage import BOARDS, LOG, MODELS, fit, publish, recipe, seeded, threads
 from tasks.training.trainer import write_log
 from tasks.training.validate import VALIDATION, validation_rows
 
@@ -44,7 +45,7 @@ class Job:
         start: folder of the last model.
         train: training files of the curriculum that it has heard.
         validation: the validation file of that curriculum.
-        lineage: what is known of the start and of the build, to be written beside a model that is kept.
+        lineage: what is known of the start and of the build, to be written beside a model that is kept; `retrainings` holds those before.
     """
 
     method: str
@@ -97,7 +98,8 @@ def retrain(job: Job) -> Outcome:
         run = Run(candidate_name(job.method), described) if own.save_every else None
         student, _, lines = fit(method, own, training, rows, clean_waves(rows), job.start, run=run, board=BOARDS / candidate_name(job.method))
         publish(student, candidate)
-        write_log(candidate / "train_log.jsonl", lines)
+        write_log(candidate / LOG, lines)
+        add_sum(candidate / LOG)
         before, after = split(validation_rows(1 << 62), not_in([VALIDATION], job.validation))[::-1]
         kept, added = (sampled(part, params.validation_rows, name) for part, name in ((before, "old"), (after, "new")))
         previous, after_it = (answers(folder, kept, added, training.max_new_tokens) for folder in (job.start, candidate))
@@ -105,7 +107,8 @@ def retrain(job: Job) -> Outcome:
     better, why = decide(found, params.margin_points)
     outcome = {**about, "scores": found, "verdict": "promoted" if better else "kept", "why": why}
     if better:
-        write_text(candidate / LINEAGE, yaml.safe_dump({**job.lineage, "outcome": outcome}, sort_keys=False))
+        retrainings = [*job.lineage["retrainings"], {"outcome": outcome, "settings": described}]
+        write_text(candidate / LINEAGE, yaml.safe_dump({**job.lineage, "retrainings": retrainings}, sort_keys=False))
         promote(candidate, retrained(job.method))
     shutil.rmtree(CANDIDATES, ignore_errors=True)
     if run:

@@ -10,6 +10,7 @@ from pathlib import Path
 import duckdb
 
 from tasks.common.seeds import rng_of
+from tasks.common.tables import SOUNDS, checked
 from tasks.training.data import Row
 from tasks.training.schedules import in_turn
 
@@ -24,7 +25,7 @@ def not_in(rows: Sequence[Path], others: Sequence[Path]) -> set[Pair]:
     query = f"SELECT {LEARNT} FROM read_parquet($rows)"
     if others:
         query += f" EXCEPT SELECT {LEARNT} FROM read_parquet($others)"
-    files = {"rows": [str(path) for path in rows]} | ({"others": [str(path) for path in others]} if others else {})
+    files = {"rows": checked(rows, SOUNDS)} | ({"others": checked(others, SOUNDS)} if others else {})
     return set(duckdb.connect().execute(f"SELECT mixture_id, item_id FROM ({query})", files).fetchall())
 
 

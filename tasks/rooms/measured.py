@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tasks.catalog.audio import load_clips
+from tasks.catalog.audio import as_catalogued, load_clips
 from tasks.catalog.sound_files import SoundReader
 from tasks.common.audio import RATE, Wave, resample
 from tasks.common.params import corpora_root
-from tasks.common.seeds import content_id
+from tasks.common.seeds import content_id, file_sha256
 from tasks.rooms.draw import RECIPE
 from tasks.rooms.measure import DIRECT, aligned, direct_index, measure, trimmed
 
@@ -80,7 +80,9 @@ def heard(found: list[list[Row]]) -> list[list[Wave]]:
 
 def apart(clip: Row) -> list[Wave]:
     """The channels of a sound file, each (frames,) at 16 kHz."""
-    with SoundReader(corpora_root() / clip["path"]) as sound:
+    file = corpora_root() / clip["path"]
+    as_catalogued(file, file_sha256(file), clip["sha256"])
+    with SoundReader(file) as sound:
         samples = sound.read(0, sound.frames)
     return [resample(np.ascontiguousarray(channel), clip["sampling_rate"]) for channel in samples.T]
 

@@ -12,6 +12,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from tasks.common.errors import UserError
+from tasks.common.sha256sums import check_sum
 from tasks.common.tables import write_bytes
 
 SEE = Path("models/see")
@@ -72,9 +73,10 @@ def save_basis(basis: Basis, path: Path, **more: str) -> None:
 
 
 def load_basis(path: Path) -> Basis:
-    """Raises UserError where there is no such file, or one that holds no basis."""
+    """Raises UserError where there is no such file, one that is not what was written, or one that holds no basis."""
     if not path.is_file():
         raise UserError(str(path), "no noise basis here", "Run python -m tasks.see")
+    check_sum(path)
     parts: dict[str, dict[int, Tensor]] = {"directions": {}, "reader": {}, "offset": {}}
     try:
         with safe_open(path, framework="pt") as file:

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from tasks.common.errors import UserError
+from tasks.common.sha256sums import add_sum
 from tasks.engines.base import SEEN
 from tasks.see.activations import activation_modules
 from tasks.see.basis import Basis, load_basis, save_basis
@@ -56,6 +57,7 @@ def seen(model: Any, basis: Basis, strength: float = 1.0) -> Iterator[None]:
 def save_seen(folder: Path, basis: Basis, strength: float) -> None:
     """Put SEEN into a `from_pretrained` folder: `load_generator("transformers", folder)` then hears with it."""
     save_basis(basis, folder / SEEN, strength=repr(float(strength)))
+    add_sum(folder / SEEN)
 
 
 def load_seen(model: Any, folder: Path) -> None:

@@ -7,6 +7,7 @@ import torch
 from tasks.common.cli import Counts
 from tasks.common.fanout import progress
 from tasks.common.params import load
+from tasks.common.sha256sums import write_sums
 from tasks.common.tables import prune, write_text
 from tasks.engines.base import model_revision
 from tasks.engines.transformers_engine import TransformersGenerator
@@ -22,10 +23,11 @@ LAYERS = "layers.json"
 def run() -> Counts:
     """Write models/see: a basis a noise type, `mixed`, and layers.json, which says how each came about."""
     params = load("see", SeeParams)
+    revision = model_revision(params.model)
     generator = TransformersGenerator(params.model)
     material = draw(params.clips, generator.window_s)
     names = sorted(material.noise)
-    origin = {"model": str(params.model), "revision": model_revision(params.model), "clips": material.key}
+    origin = {"model": str(params.model), "revision": revision, "clips": material.key}
     bases: dict[str, Basis] = {}
     with progress(1 + 2 * len(names) + 1, "see", "set") as bar:
         speech = means(generator, material.speech)
@@ -52,6 +54,7 @@ def run() -> Counts:
         save_basis(basis, paths[name])
     write_text(SEE / LAYERS, json.dumps({name: _readable(basis) for name, basis in bases.items()}, indent=1) + "\n")
     prune(SEE, {path.name for path in paths.values()}, "*.safetensors")
+    write_sums(SEE)
     return Counts(done={"bases": len(bases)})
 
 

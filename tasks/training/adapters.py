@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from tasks.common.seeds import seed_of
+from tasks.common.sha256sums import SUMS
 from tasks.training.families import audio_tower, bare, decoder, family_of, folder_family
 from tasks.training.memory import recompute
 from tasks.training.params import LoraParams, RunParams
@@ -126,7 +127,7 @@ def write_model(model: Any, backbone: Path, folder: Path) -> None:
     """A new `from_pretrained` folder: the model's weights, adapters merged, beside the backbone's other files; the adapters alone in `adapter/`."""
     folder.mkdir(parents=True)
     for path in backbone.iterdir():
-        if path.is_file() and not path.name.startswith("model") and path.name != "train_log.jsonl":
+        if path.is_file() and not path.name.startswith("model") and path.name not in (SUMS, "train_log.jsonl"):
             shutil.copyfile(path, folder / path.name)
     inner = bare(model)
     if json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"] != inner.config.model_type:

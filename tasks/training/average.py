@@ -16,6 +16,7 @@ from torch import Tensor
 
 from tasks.common.cli import guarded, setup_logging
 from tasks.common.errors import UserError
+from tasks.common.tables import publish_folder, temporary_name
 from tasks.training.adapters import WEIGHTS
 
 MODELS = Path("models")
@@ -42,13 +43,12 @@ def average(folders: Sequence[Path], target: Path) -> None:
         weights = mean_weights([load_file(folder / WEIGHTS) for folder in folders])
     except ValueError as error:
         raise UserError(", ".join(map(str, folders)), str(error), "Name runs of one backbone") from None
-    fresh = target.with_name(f".{target.name}.tmp")
+    fresh = temporary_name(target)
     shutil.rmtree(fresh, ignore_errors=True)
     shutil.copytree(folders[0], fresh, ignore=shutil.ignore_patterns("*.safetensors", "adapter", "train_log.jsonl"))
     save_file(weights, fresh / WEIGHTS, metadata={"format": "pt"})
     (fresh / "train_log.jsonl").write_text(json.dumps({"mean_of": [folder.name for folder in folders]}) + "\n", encoding="utf-8")
-    shutil.rmtree(target, ignore_errors=True)
-    fresh.replace(target)
+    publish_folder(fresh, target)
 
 
 def main(names: Sequence[str]) -> None:

@@ -6,7 +6,7 @@ last, put on disk and then renamed. Whatever a checkpoint of another recipe lies
 """
 
 import json
-import os
+import logging
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,13 +16,17 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from tasks.common.errors import UserError
+from tasks.common.checksums import ChangedError
+from tasks.common.errors import UserError, full_disk
 from tasks.common.seeds import content_id
+from tasks.common.sha256sums import SUMS, check_sums, write_sums
+from tasks.common.tables import sync, sync_folder
 
 RUNS = Path("models/.runs")
 RECIPE = "recipe.json"
 KEPT = 2  # the newest and, should the disk fail it, the one before
 Recipe = Mapping[str, Any]
+log = logging.getLogger("dinproof")
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -45,7 +49,8 @@ def on_disk(where: Path, what: str, todo: str) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        full = full_disk(error)
+        reason = full.what if full else str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(str(where), f"{what} could not be written ({reason})", todo) from error
 
 
@@ -74,8 +79,11 @@ class Run:
         return self.folder / ".draft"
 
     def newest(self) -> Path | None:
-        """The newest complete checkpoint, to go on from. Raises UserError where this run's folder holds one of another recipe."""
-        found = complete(self.folder)
+        """The newest complete checkpoint, to go on from; one that is not what was written is passed over, and the log says so.
+
+        Raises UserError where this run's folder holds one of another recipe.
+        """
+        found = [path for path in complete(self.folder) if _sound(path)]
         for path in found:
             if (theirs := json.loads((path / RECIPE).read_text(encoding="utf-8"))) != self.recipe:
                 raise UserError(str(path), f"a checkpoint of another run ({differences(theirs, self.recipe)})", "Delete it, or put it back")
@@ -114,10 +122,10 @@ class Run:
     def finish_draft(self, step: int) -> None:
         """Put the draft on disk, its recipe last, and rename it to the checkpoint it now is; the oldest beyond `KEPT` go."""
         written, final = self.draft / name_of(step), self.folder / name_of(step)
-        for path in sorted(written.rglob("*")):
-            sync(path)
+        sync_folder(written)
         (written / RECIPE).write_text(json.dumps(self.recipe, indent=1, sort_keys=True), encoding="utf-8")
-        for path in (written / RECIPE, written):
+        write_sums(written)
+        for path in (written / RECIPE, written / SUMS, written):
             sync(path)
         shutil.rmtree(final, ignore_errors=True)
         written.replace(final)
@@ -130,6 +138,15 @@ class Run:
         shutil.rmtree(self.folder, ignore_errors=True)
         if self.root.is_dir() and not any(self.root.iterdir()):
             self.root.rmdir()
+
+
+def _sound(checkpoint: Path) -> bool:
+    try:
+        check_sums(checkpoint)
+    except ChangedError as error:
+        log.warning("%s: %s. It is left alone: the run goes on from the checkpoint before, or from the start", error.where, error.what)
+        return False
+    return True
 
 
 def name_of(step: int) -> str:
@@ -145,12 +162,3 @@ def step_of(checkpoint: Path) -> int:
 def complete(folder: Path) -> list[Path]:
     """Checkpoints of a folder that count, oldest first."""
     return sorted((path for path in folder.glob("checkpoint-*") if (path / RECIPE).is_file()), key=step_of)
-
-
-def sync(path: Path) -> None:
-    """Wait until a file, or a folder's entries, are on disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

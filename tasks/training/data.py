@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
@@ -21,7 +20,7 @@ from tasks.catalog.audio import load_clips
 from tasks.common.audio import Wave, at_speed, decode
 from tasks.common.errors import UserError
 from tasks.common.seeds import rng_of
-from tasks.common.tables import read_rows
+from tasks.common.tables import read_rows, read_schema
 from tasks.engines import Request, refusal
 from tasks.items.prompt import text_only
 from tasks.training.families import family_of
@@ -55,7 +54,7 @@ def has(row: Row, response: str) -> bool:
 
 def training_rows(responses: Sequence[str], folder: Path = CURRICULUM / "train") -> list[Row]:
     """The usable rows of the curriculum. Raises UserError where no row is left."""
-    there = {name for file in folder.glob("*.parquet") for name in pq.read_schema(file).names}
+    there = {name for file in folder.glob("*.parquet") for name in read_schema(file).names}
     rows = usable(read_rows(folder, columns=[*COLUMNS, *(name for name in MEASURED if name in there)]), responses)
     if not rows:
         raise UserError(str(folder), f"no row has {' and '.join(responses) or 'a reference'}", "Run the curriculum stage, or loosen its selection")

@@ -13,7 +13,10 @@ from torch.nn.utils.rnn import pad_sequence
 from tasks.common.audio import Wave
 from tasks.common.cli import Counts
 from tasks.common.errors import UserError
-from tasks.common.seeds import content_id, folder_revision
+from tasks.common.seeds import content_id
+from tasks.common.sha256sums import add_sum
+from tasks.common.tables import publish_folder, temporary_name
+from tasks.common.versions import libraries_of, made_by, of
 from tasks.engines.base import model_revision
 from tasks.engines.device import place
 from tasks.training.adapters import load_models, write_model
@@ -35,7 +38,9 @@ from tasks.training.vllm_rollouts import VllmRollouts
 
 BACKBONE = Path("models/backbone")
 MODELS = Path("models")
+LOG = "train_log.jsonl"
 BOARDS = Path("reports/tensorboard")  # events hold times, so they are no output
+CODE = ("tasks.training", "tasks.engines")  # what the weights hang on; families are imported by name
 CALIBRATION_CLIPS = 64  # their clean features give the unit of the representation term; more move it by less than a hundredth
 log = logging.getLogger("dinproof")
 
@@ -68,7 +73,8 @@ def run(name: str = "") -> Counts:
     with threads(training.threads):
         rows = training_rows(objective(training, method, own).responses)
         held_out = validation_rows(training.validation_rows)
-        kept = Run(name, recipe(method, own, training, rows)) if own.save_every else None
+        known = recipe(method, own, training, rows)  # also says where the backbone is not what was written
+        kept = Run(name, known) if own.save_every else None
         student, _, lines = fit(method, own, training, rows, clean_waves(rows), BACKBONE, run=kept, board=BOARDS / name, held_out=held_out)
         if main:
             folder = MODELS / name
@@ -81,7 +87,8 @@ def run(name: str = "") -> Counts:
             for line in validation:
                 log.info("training: %s", ", ".join(f"{key} {value}" for key, value in line.items()))
             with on_disk(folder, "its log", "Free space there and run the same command again"):
-                write_log(folder / "train_log.jsonl", [*lines, *validation])
+                write_log(folder / LOG, [*lines, *validation])
+                add_sum(folder / LOG)
             if kept:
                 kept.remove()
     return Counts(done={"steps": own.steps, "items": len(rows), "untaught": sum(not taught(row) for row in rows)})
@@ -111,7 +118,8 @@ def recipe(method: str, own: RunParams, training: TrainingParams, rows: Sequence
             "rows": content_id([{key: value for key, value in row.items() if key != "audio"} for row in rows]),
             "backbone": model_revision(BACKBONE),
             "teacher": model_revision(training.teacher),
-            "code": folder_revision(Path(__file__).parent, ("*.py",)),
+            "code": made_by(*CODE),
+            "versions": of(*libraries_of(*CODE)),
             "processes": here().num_processes,
         }
     )
@@ -203,8 +211,7 @@ def spread(teacher: Any, processor: Any, dataset: Curriculum, device: torch.devi
 
 def publish(model: Any, folder: Path) -> None:
     """Write the trained folder beside its place, then put it there whole; only its weights differ from the backbone's."""
-    fresh = folder.with_name(f".{folder.name}.tmp")
+    fresh = temporary_name(folder)
     shutil.rmtree(fresh, ignore_errors=True)
     write_model(model, BACKBONE, fresh)
-    shutil.rmtree(folder, ignore_errors=True)
-    fresh.replace(folder)
+    publish_folder(fresh, folder)

@@ -1,22 +1,25 @@
 """Lineage: forward from a recording, back from a model, and after the recording is gone."""
 
 import shutil
+import subprocess
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from command_world import catalog, curriculum, mixtures, uid
+from command_world import ROOT, catalog, curriculum, mixtures, uid
+from dvc.cli import main as dvc
 from dvc.repo import Repo
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flows.command import main
 from flows.command.recorded import recorded_models
-from flows.graph import Stage
+from flows.graph import Stage, stale_stages
 from flows.retraining.heard import job_of, last_model
 from tasks.common.errors import UserError
+from tasks.engines import model_revision
 from tasks.lineage.edges import SCHEMA, Heard, edges
 from tasks.lineage.trace import Traced, nodes_of, trace, untraced
 
@@ -107,22 +110,28 @@ def test_noise_drawn_while_training_counts_as_heard(world: Path) -> None:
     assert found.models == {"models/caad": [("clip", "trained on some of", 1)]}
 
 
-def retrain(method: str = "caad") -> None:
+def retrain(outcome: str, method: str = "caad") -> None:
     """What flows.retrain leaves of a promoted model, without the training."""
     lineage = job_of(last_model(Stage(f"train@{method}", "tasks.training", (method,), frozenset()))).lineage
+    lineage["retrainings"] = [*lineage["retrainings"], {"outcome": {"verdict": outcome}, "settings": {"retrain.replay_share": 0.5}}]
     folder = Path(f"models/{method}.retrained")
-    shutil.copytree(f"models/{method}", folder)
+    shutil.copytree(f"models/{method}", folder, dirs_exist_ok=True)
     (folder / "lineage.yaml").write_text(yaml.safe_dump(lineage))
 
 
-def test_a_retrained_model_heard_the_old_curriculum_and_the_new(world: Path) -> None:
-    catalog(world, ("rain2", "fan"))
-    mixtures(world, ("m2", "m3", "m4"))
-    curriculum(world, ("m3", "m4"))
+def rebuild(root: Path, noises: tuple[str, ...], planned: tuple[str, ...], taught: tuple[str, ...]) -> None:
+    """Everything before training, as a build after a change makes and records it; train@caad stays as it was: retraining is no stage."""
+    catalog(root, noises)
+    mixtures(root, planned)
+    curriculum(root, taught)
     with Repo() as repo:
-        for name in ("catalog", "rooms", "mix", "curriculum"):  # train@caad stays as it was: retraining is no stage
+        for name in ("catalog", "rooms", "mix", "curriculum"):
             repo.commit(name, force=True)
-    retrain()
+
+
+def test_a_retrained_model_heard_the_old_curriculum_and_the_new(world: Path) -> None:
+    rebuild(world, ("rain2", "fan"), ("m2", "m3", "m4"), ("m3", "m4"))
+    retrain("first")
     catalog(world, ("fan",))
     mixtures(world, ("m2", "m3"))
     found = forward("noise/rain.ogg@64000-128000").models
@@ -131,6 +140,78 @@ def test_a_retrained_model_heard_the_old_curriculum_and_the_new(world: Path) -> 
     assert found["models/caad"] == [("mixture", "trained on", 1)]
     assert found["models/caad.retrained"] == [("mixture", "trained on", 1), ("model", "starts from or is taught by", 1)]
     assert recorded_models()[1] == []
+
+
+def test_a_model_retrained_twice_leads_back_to_every_recording_it_ever_heard(world: Path) -> None:
+    rebuild(world, ("rain2", "fan"), ("m2", "m4"), ("m4",))  # rain and the talk are withdrawn
+    retrain("first")
+    rebuild(world, ("fan",), ("m2",), ())  # and rain2, which the first retraining heard alone
+    retrain("second")
+    shutil.rmtree(world / "data")
+    models, unknown = recorded_models()
+    assert unknown == [] and untraced(edges(Path("data"), models)) == {}
+    found = back("models/caad.retrained")
+    assert found["file"] == ["noise/fan.flac", "noise/rain.ogg", "rooms/hall.sofa", "talk/bob@home.flac", "talk/cyd@home.flac", "words/ann.parquet"]
+    assert set(found["clip"]) >= {uid(name) for name in ("rain", "rain2", "fan", "talk cyd")}
+    told = [
+        f"models/caad.retrained/lineage.yaml retrainings.{number}.outcome.verdict = {verdict}" for number, verdict in enumerate(("first", "second"))
+    ]
+    assert set(told) <= set(found["parameter"])
+    for stretch, own in (
+        ("noise/rain.ogg@0-64000", {"models/caad", "models/caad.retrained"}),
+        ("noise/rain.ogg@64000-128000", {"models/caad.retrained"}),
+    ):
+        heard = forward(stretch).models
+        assert set(heard) == own and ("mixture", "trained on", 1) in heard["models/caad.retrained"], stretch
+
+
+def test_a_curriculum_in_between_that_nobody_kept_is_told(world: Path) -> None:
+    rebuild(world, ("rain2", "fan"), ("m2", "m4"), ("m4",))
+    retrain("first")
+    with Repo() as repo:
+        between = next(out.hash_info.value for stage in repo.index.stages for out in stage.outs if out.def_path == "data/mixtures_manifest.parquet")
+        Path(repo.cache.local.oid_to_path(between)).unlink()
+    rebuild(world, ("fan",), ("m2",), ())
+    retrain("second")
+    assert any("models/caad.retrained: data/mixtures_manifest.parquet of curriculum 2" in line for line in recorded_models()[1])
+
+
+def sh(*words: str) -> None:
+    """A line of docs/retraining.md: git as a program, dvc by the function behind its command."""
+    if words[0] == "dvc":
+        assert dvc([*words[1:], "-q"]) == 0, words
+    else:
+        subprocess.run(["git", "-c", "user.name=A", "-c", "user.email=a@example.org", *words[1:]], check=True, capture_output=True)
+
+
+def test_a_team_shares_a_retrained_model_with_its_lineage(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (world / ".dvc/config").write_text("")  # made without git, now with it
+    (world / ".dvc/.gitignore").write_text("/config.local\n/tmp\n/cache\n")
+    sh("git", "init")
+    sh("dvc", "remote", "add", "-d", "store", str(tmp_path / "store"))
+    shutil.copy(ROOT / ".gitignore", world)
+    sh("git", "add", "-A")
+    sh("git", "commit", "-m", "A build")
+    sh("dvc", "push")
+    rebuild(world, ("rain2", "fan"), ("m2", "m3", "m4"), ("m3", "m4"))
+    retrain("first")
+    sh("dvc", "add", "models/caad.retrained")
+    sh("git", "add", "models/caad.retrained.dvc", "dvc.lock", "params.yaml")
+    sh("git", "commit", "-m", "caad goes on")
+    sh("dvc", "push")
+    assert not any(name.endswith(".dvc") for name in stale_stages())
+    here = back("models/caad.retrained")
+
+    sh("git", "clone", str(world), str(tmp_path / "clone"))
+    monkeypatch.chdir(tmp_path / "clone")
+    sh("dvc", "pull")
+    assert model_revision(Path("models/caad.retrained")) == model_revision(world / "models/caad.retrained")
+    assert any("try dvc fetch" in line for line in recorded_models()[1]), "the curriculum before is of an earlier commit"
+    sh("dvc", "fetch", "--all-commits")
+    assert recorded_models()[1] == [] and back("models/caad.retrained") == here
+    assert last_model(Stage("train@caad", "tasks.training", ("caad",), frozenset())).folder == Path("models/caad.retrained"), (
+        "the clone goes on from it"
+    )
 
 
 def test_a_mixture_that_nobody_can_look_into_is_told(world: Path) -> None:

@@ -28,12 +28,12 @@ def mixtures() -> list[dict[str, Any]]:
     for i, clip in enumerate(CLIPS):
         plain = {"clip_id": clip, "noise_ids": [], "noise_type": None, "snr_db": None}
         none, room = {"room": "none", "room_id": None}, {"room": "simulated", "room_id": "room0"}
-        rows.append({"mixture_id": f"clean{i}", "corruption": "clean", **plain, **none})
-        rows.append({"mixture_id": f"reverb{i}", "corruption": "reverb", **plain, **room})
+        rows.append({"mixture_id": f"clean{i}", "recipe_hash": f"clean{i}", "corruption": "clean", **plain, **none})
+        rows.append({"mixture_id": f"reverb{i}", "recipe_hash": f"reverb{i}", "corruption": "reverb", **plain, **room})
         for snr in (-5.0, 10.0):
             noisy = {"clip_id": clip, "noise_ids": [f"noise{i % 2}"], "noise_type": f"type{i % 2}", "snr_db": snr}
             heard = {"corruption": "noise", **none} if snr > 0 else {"corruption": "reverb+noise", **room}
-            rows.append({"mixture_id": f"noisy{i}/{snr}", **noisy, **heard})
+            rows.append({"mixture_id": f"noisy{i}/{snr}", "recipe_hash": f"noisy{i}/{snr}", **noisy, **heard})
     return rows
 
 
@@ -95,7 +95,7 @@ def test_order_of_the_tables_does_not_matter(questions: list[Question]) -> None:
 
 def test_a_new_noise_clip_leaves_the_other_noisy_questions_as_they_are(questions: list[Question]) -> None:
     row = {"mixture_id": "new", "clip_id": "clip0", "noise_ids": ["noise9"], "noise_type": "type9", "snr_db": 0.0, "corruption": "noise"}
-    row |= {"room": "none", "room_id": None}
+    row |= {"recipe_hash": "new", "room": "none", "room_id": None}
     more = plan([*mixtures(), row], items(), CLIPS, PARAMS)
     before = {question for question in questions if question.condition == "noisy"}
     assert before == {question for question in more if question.condition == "noisy" and question.mixture_id != "new"}
@@ -130,7 +130,7 @@ def test_the_option_that_a_wrong_transcript_supports_is_a_wrong_one(words: list[
 
 def test_the_key_of_an_answer_names_all_it_depends_on(questions: list[Question]) -> None:
     asked = questions[0]
-    others = [replace(asked, **{name: "other"}) for name in ("condition", "mixture_id", "item_id", "prompt")]
+    others = [replace(asked, **{name: "other"}) for name in ("condition", "recipe_hash", "item_id", "prompt")]
     keys = {key_of(asked, "model", 8), key_of(asked, "model", 9), key_of(asked, "model2", 8), *(key_of(other, "model", 8) for other in others)}
     assert len(keys) == 7
     assert key_of(replace(asked, axis="room", target="b", snr_db=3.0), "model", 8) == key_of(asked, "model", 8)  # what no model reads or hears

@@ -193,7 +193,7 @@ def spoil(what: str) -> None:
         ("catalog", ["--format", "hf"], r"data/catalog/speech.parquet: no such file"),
         ("id", ["--format", "ms-swift"], r"1-easy.parquet: mixture_id is '../../../x', not 16 hex digits"),
         ("columns", ["--format", "hf"], r"1-easy.parquet: lacks the columns item_id, .*Build it again"),
-        ("truncated", ["--format", "hf"], r"1-easy.parquet: not a readable Parquet file"),
+        ("truncated", ["--format", "hf"], r"1-easy.parquet: its content is not what was written"),
         ("silent", ["--format", "kaldi"], r"nobody knows what is said in any of the clips"),
         ("place", ["--format", "hf"], r"exports/hf: cannot be written"),
     ],

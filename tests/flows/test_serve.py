@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 
 from tests.flows.test_flow_drivers import ROOT, environment, shell, toy  # noqa: F401  (toy is a fixture)
+from tests.promises.listening import addresses
 
 
 def free_port() -> int:
@@ -36,6 +37,11 @@ def test_a_deployment_run_builds_and_shows_stages_shards_and_the_result(toy: Pat
         while "\nserving " not in log.read_text():
             assert serve.poll() is None and time.monotonic() < deadline, log.read_text()
             time.sleep(0.5)
+        assert addresses(serve.pid) == {"127.0.0.1"}
+        elsewhere = {"Origin": "http://example.org", "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}
+        asked = httpx.options(f"{url}/flow_runs/filter", headers=elsewhere)
+        assert asked.status_code == 400 and "access-control-allow-origin" not in asked.headers, "a page from elsewhere could start runs"
+
         prefect = (sys.executable, "-m", "prefect", "deployment", "run")
         bare = subprocess.run([*prefect, "build-curriculum"], cwd=toy, env=env, capture_output=True, text=True, timeout=120)
         assert bare.returncode != 0, "the README says that the bare name is refused"

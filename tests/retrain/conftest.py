@@ -101,5 +101,5 @@ def project(tmp_path: Path, backbone: Path, rows: Callable[[Sequence[int]], list
     for module in (learn, judge):
         monkeypatch.setattr(module, "clean_waves", lambda _: waves)
     old = tmp_path / "old"
-    lineage = {"method": "kd", "from": "models/kd", "scratch": "abc", "curricula": ["a.dir", "b.dir"], "lock": {}}
+    lineage = {"method": "kd", "from": "models/kd", "scratch": "abc", "curricula": [{"data/curriculum": "a.dir"}], "retrainings": [], "lock": {}}
     return learn.Job("kd", Path("models/kd"), (old / "train/1.parquet",), (old / "heldout/validation.parquet",), lineage)

@@ -69,9 +69,10 @@ def built(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     return tmp_path / "copy"
 
 
-def promoted(built: Path, scratch: str, curricula: list[str]) -> None:
+def promoted(built: Path, scratch: str, curricula: list[dict[str, str]], retrainings: list[dict[str, int]]) -> None:
     (built / "models/kd.retrained").mkdir(exist_ok=True)
-    (built / "models/kd.retrained/lineage.yaml").write_text(yaml.safe_dump({"scratch": scratch, "curricula": curricula}))
+    known = {"scratch": scratch, "curricula": curricula, "retrainings": retrainings}
+    (built / "models/kd.retrained/lineage.yaml").write_text(yaml.safe_dump(known))
 
 
 def test_after_the_corpora_changed_the_rows_heard_before_come_from_the_cache(built: Path) -> None:
@@ -82,12 +83,12 @@ def test_after_the_corpora_changed_the_rows_heard_before_come_from_the_cache(bui
     assert [path.read_text() for path in job.validation] == ["b"]
     assert len(job.lineage["curricula"]) == 2 and set(job.lineage["lock"]) == {"curriculum", "backbone", "train@kd"}
 
-    promoted(built, job.lineage["scratch"], job.lineage["curricula"])
+    promoted(built, job.lineage["scratch"], job.lineage["curricula"], [{"first": 1}])
     again = job_of(last_model(STAGE))
     assert again.start == Path("models/kd.retrained") and [path.read_text() for path in again.train] == ["changed"]
-    assert again.lineage["curricula"] == job.lineage["curricula"]
+    assert again.lineage["curricula"] == job.lineage["curricula"] and again.lineage["retrainings"] == [{"first": 1}]
 
-    promoted(built, "another", ["x.dir"])
+    promoted(built, "another", [{"data/curriculum": "x.dir"}], [])
     assert last_model(STAGE).folder == Path("models/kd"), "it went on from another model than the one trained from scratch now"
 
 

@@ -35,7 +35,10 @@ def test_a_model_not_worse_is_promoted_with_its_lineage_and_the_first_one_stays(
     final = retrained("kd")
     assert model_revision(final) != before == model_revision(Path("models/kd"))
     lineage = yaml.safe_load((final / "lineage.yaml").read_text())
-    assert lineage["curricula"] == ["a.dir", "b.dir"] and lineage["outcome"]["recipe"] == outcome["recipe"]
+    assert lineage["curricula"] == project.lineage["curricula"]
+    (done,) = lineage["retrainings"]
+    assert done["outcome"] == outcome
+    assert done["settings"]["run.steps"] == 2 and done["settings"]["retrain.replay_share"] == 0.5
     assert json.loads(Path("reports/retrain.json").read_text()) == {"kd": outcome}
     assert sorted(path.name for path in Path("models").iterdir()) == ["backbone", "kd", "kd.retrained"]
 

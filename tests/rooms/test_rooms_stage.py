@@ -10,9 +10,10 @@ import pytest
 import soundfile as sf
 import yaml
 
+from tasks.catalog.found import clip_id_of
 from tasks.common.fanout import in_process
 from tasks.common.params import read_yaml
-from tasks.common.seeds import content_id
+from tasks.common.seeds import content_id, file_sha256
 from tasks.common.tables import read_rows, write_parquet
 from tasks.rooms.measure import DIRECT, direct_index
 from tasks.rooms.stage import ROOMS, SCHEMA, run
@@ -43,10 +44,10 @@ class Project:
         (self.folder / "params.yaml").write_text(yaml.safe_dump({"profile": "unit", "corpora": str(self.folder / "corpora"), "rooms": rooms}))
         (self.folder / "profiles/unit.yaml").write_text("rooms: {}\n")
 
-    def add(self, path: str, sha256: str, channels: int, split: str = "train") -> None:
+    def add(self, path: str, clip_id: str, sha256: str, channels: int, split: str = "train") -> None:
         self.clips.append(
             {
-                "clip_id": content_id(path),
+                "clip_id": clip_id,
                 "path": path,
                 "sha256": sha256,
                 "sampling_rate": RATE,
@@ -58,7 +59,7 @@ class Project:
 
     def wav(self, name: str, channels: list[np.ndarray[Any, Any]]) -> None:
         sf.write(self.folder / "corpora" / name, np.stack(channels, axis=1), RATE, subtype="FLOAT")
-        self.add(name, content_id(name), len(channels))
+        self.add(name, content_id(name), file_sha256(self.folder / "corpora" / name), len(channels))
 
     def run(self) -> tuple[int, int]:
         if self.clips:
@@ -145,7 +146,7 @@ def test_rooms_receivers_of_a_sofa_measurement_are_kept_in_step(project: Project
         sofa["Data.IR"] = np.array(cells)
     for azimuth in range(2):
         for receiver in range(2):
-            project.add(f"ears.sofa#{azimuth}/{receiver}", "ears", 1)
+            project.add(f"ears.sofa#{azimuth}/{receiver}", clip_id_of(cells[azimuth][receiver], RATE), "ears", 1)
     assert project.run() == (10, 0)
     rows = {(row["source_index"], row["microphone_index"]): np.array(row["rir"]) for row in project.rows(place_id=content_id(["measured", "ears"]))}
     assert set(rows) == {(0, 0), (0, 1), (1, 0), (1, 1)}

@@ -80,7 +80,7 @@ def settings(**changes: Any) -> None:
 
 
 def test_each_noise_type_and_their_mixture_has_a_basis_that_says_where_it_is_from(project: Path) -> None:
-    assert {path.name for path in SEE.iterdir()} == {"hum.safetensors", "rain.safetensors", "mixed.safetensors", "layers.json"}
+    assert {path.name for path in SEE.iterdir()} == {"hum.safetensors", "rain.safetensors", "mixed.safetensors", "layers.json", "SHA256SUMS"}
     readable = json.loads((SEE / "layers.json").read_text())
     for noise_type in (*TYPES, None):
         basis = load_basis(basis_path(noise_type))

@@ -17,6 +17,7 @@ from tasks.catalog.found import BadFileError
 from tasks.common.audio import Wave
 from tasks.common.errors import UserError
 from tasks.common.seeds import choose, content_id
+from tasks.common.versions import made_by
 from tasks.engines import Request
 from tasks.evaluate.benchmark.items import Item, Shown, shown
 from tasks.evaluate.benchmark.kinds import Kind
@@ -89,7 +90,8 @@ def plan(kind: Kind, items: Sequence[Item], clip_ids: Mapping[str, str], noises:
 def key_of(question: Question, revision: str, max_new_tokens: int, peak: float) -> str:
     """Names a response by all it depends on."""
     noise = None if question.snr_db is None else [RECIPE, question.noise_id, question.snr_db, peak]
-    return content_id(["benchmark", revision, question.clip_id, noise, question.prompt, max_new_tokens])
+    made = made_by("tasks.evaluate.benchmark.asking", "tasks.engines")
+    return content_id(["benchmark", revision, question.clip_id, noise, question.prompt, max_new_tokens, made])
 
 
 def answer(job: Job) -> Outcome:

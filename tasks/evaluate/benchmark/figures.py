@@ -11,6 +11,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from tasks.common.markdown import plain
 from tasks.evaluate.bootstrap import Bootstrap, Samples, Sum, estimate
 from tasks.evaluate.params import BASE
 
@@ -121,7 +122,7 @@ class Figures:
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Markdown, which reads as a table in a terminal too."""
-    cells = [[cell.replace("|", "\\|") for cell in row] for row in (header, *rows)]
+    cells = [[plain(cell) for cell in row] for row in (header, *rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
     lines = [" | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in cells]
     return "\n".join(f"| {line} |" for line in [lines[0], " | ".join("-" * width for width in widths), *lines[1:]])

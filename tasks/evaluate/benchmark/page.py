@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from tasks.common.markdown import fenced, plain
 from tasks.evaluate.benchmark.figures import percent, table
 
 Metrics = Mapping[str, Any]
@@ -76,15 +77,15 @@ def readme(metrics: Metrics) -> str:
     files = ", ".join(f"`{name}` (SHA-256 {digest[:12]})" for name, digest in metrics["tables"].items())
     left_out = ", ".join(f"{count} {reason}" for reason, count in metrics["excluded"].items()) or "none"
     parts = [
-        f"# {metrics['benchmark']}\n",
-        f"Version: {metrics['version']}. Read from {files}. {metrics['asked']} of {metrics['items']} items were asked; left out: {left_out} "
+        f"# {plain(metrics['benchmark'])}\n",
+        f"Version: {plain(metrics['version'])}. Read from {files}. {metrics['asked']} of {metrics['items']} items were asked; left out: {left_out} "
         "(`excluded.parquet`). A published score is over all items.\n",
         f"Scoring: {metrics['scorer']}.\n",
         "Accuracy in percent, with 95 % intervals over items. Noise is ours: each sound with one of "
         f"{metrics['noise_clips']} test noise clips of the catalog at each SNR; `noisy` is all levels together.\n",
         main_table(metrics) + "\n",
         ("" if metrics["chance"] is None else f"Guessing scores {100 * metrics['chance']:.1f}. ")
-        + f"A published score hangs on its prompt; ours, of the first item:\n\n```\n{metrics['prompt']}\n```\n",
+        + f"A published score hangs on its prompt; ours, of the first item:\n\n{fenced(metrics['prompt'])}\n",
         "## Other readings, and the gain\n",
         _other_table(metrics) + "\n",
     ]
@@ -93,5 +94,5 @@ def readme(metrics: Metrics) -> str:
     if metrics["texts"]:
         parts += ["## What a description does\n", _text_table(metrics) + "\n"]
     for field, values in metrics["groups"].items():
-        parts += [f"## By {field}\n", _group_table(field, values, metrics["methods"]) + "\n"]
+        parts += [f"## By {plain(field)}\n", _group_table(field, values, metrics["methods"]) + "\n"]
     return "\n".join(parts)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tasks.catalog.files import below
 from tasks.catalog.tables import SUFFIXES, Row, read_table
 from tasks.common.errors import UserError
 from tasks.common.seeds import file_sha256
@@ -124,12 +125,15 @@ def _rows(table: Path, root: Path, sounds: list[str]) -> Iterator[Found]:
 
     def file(name: str) -> Sound:
         bases = (table.parent, root, table.parent.parent)
-        return Sound(next((str(base / name) for base in bases if name and (base / name).is_file()), ""))
+        return Sound(next((str(base / name) for base in bases if below(name) and os.path.isfile(base / name)), ""))  # noqa: PTH113, False of a name that is too long
 
     rows: Iterator[Row] = read_table(table)
     if table.suffix.lower() == ".parquet":
         columns = [name for name in pq.read_schema(table).names if name not in _sound_columns(table)]
-        rows = iter(pq.read_table(table, columns=columns, partitioning=None).to_pylist())
+        try:
+            rows = iter(pq.read_table(table, columns=columns, partitioning=None).to_pylist())
+        except (pa.ArrowException, OSError) as error:
+            raise UserError(str(table), f"not a readable Parquet table ({type(error).__name__})", "Fetch it again") from None
     for number, row in enumerate(rows):
         yield Found(row, table, number, Sound(str(table), sounds[0], number) if sounds else None, file)
 

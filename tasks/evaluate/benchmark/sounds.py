@@ -5,11 +5,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
 import soundfile as sf
 
 from tasks.catalog.audio import bytes_at
 from tasks.catalog.found import BadFileError, clip_id_of
 from tasks.catalog.sound_files import SoundReader
+from tasks.catalog.sound_headers import defect
 from tasks.common.audio import RATE, Wave, active_power, decode, resample, rms_dbfs, to_mono
 from tasks.common.seeds import rng_of
 from tasks.evaluate.benchmark.items import Sound
@@ -39,8 +41,12 @@ def load(sounds: Iterable[Sound]) -> dict[Sound, Wave | BadFileError]:
         else:
             waves[sound] = _from_file(sound)
     for (path, column), rows in inside.items():
-        for row, data in bytes_at(Path(path), column, sorted(rows)):
-            waves[rows[row]] = _from_bytes(data)
+        try:
+            for row, data in bytes_at(Path(path), column, sorted(rows)):
+                waves[rows[row]] = _from_bytes(data)
+        except (pa.ArrowException, OSError) as error:
+            unread = BadFileError("unreadable", f"the shard: {type(error).__name__}")
+            waves |= {sound: unread for sound in rows.values() if sound not in waves}
     return waves
 
 
@@ -59,9 +65,12 @@ def _from_file(sound: Sound) -> Wave | BadFileError:
 def _from_bytes(data: bytes | None) -> Wave | BadFileError:
     if not data:
         return BadFileError("missing_audio", "the shard holds no sound in this row")
+    broken = defect(lambda offset, count: data[offset : offset + count], len(data))
+    if broken:
+        return BadFileError(*broken)
     try:
         return resample(*decode(data))
-    except (sf.SoundFileError, RuntimeError) as error:
+    except (sf.SoundFileError, RuntimeError, ValueError, MemoryError) as error:
         return BadFileError("unreadable", str(error))
 
 

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from tasks.common.sha256sums import check_sum
 from tasks.report import charts_material, charts_scores
 from tasks.report.build import Build, Chart, Section
 from tasks.report.gather import has, rows
@@ -104,6 +105,7 @@ def _training(build: Build) -> Chart | None:
 def _log(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
+    check_sum(path)
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
