@@ -14,8 +14,8 @@ from tasks.backbone.pretrained import fetch
 from tasks.backbone.stage import exam, run
 from tasks.backbone.train import draw, mode_of, train
 from tasks.common.errors import UserError
-from tasks.common.seeds import content_id, folder_revision
-from tasks.common.tables import write_parquet
+from tasks.common.seeds import content_id, file_sha256, folder_revision
+from tasks.common.tables import read_rows, write_parquet
 
 
 def test_two_runs_give_the_same_bytes(processor, lessons, training_params, tmp_path):
@@ -77,7 +77,7 @@ def project(tmp_path: Path, monkeypatch, training_params, augment_params) -> Pat
             path.parent.mkdir(exist_ok=True)
             sf.write(path, tone(base * (1 + index / 3), 0.25), 16_000, subtype="PCM_16")
             row = {"clip_id": content_id(path.name), "path": path.name, "sampling_rate": 16_000, "corpus": "tones", "speaker": split, "text": word}
-            rows.append({**row, "kind": "word", "split": split})
+            rows.append({**row, "sha256": file_sha256(path), "kind": "word", "split": split})
     write_parquet(Path("data/catalog/speech.parquet"), pa.Table.from_pylist(rows))
     wording = {"first": "first word?", "last": "last word?", "count": "how many words?", "present": "is {word} said?", "background": "what noise?"}
     Path("words.yaml").write_text(yaml.safe_dump(wording))
@@ -113,7 +113,7 @@ def test_no_words_is_the_users_mistake(project):
         Path("data/catalog/speech.parquet"),
         [],
         pa.schema(
-            [(name, pa.string()) for name in ("clip_id", "path", "corpus", "speaker", "text", "kind", "split")] + [("sampling_rate", pa.int32())]
+            [(name, pa.string()) for name in ("clip_id", "path", "sha256", "corpus", "speaker", "text", "kind", "split")] + [("sampling_rate", pa.int32())]
         ),
     )
     with pytest.raises(UserError, match="no single words"):
@@ -137,7 +137,11 @@ def test_a_folder_without_a_model_is_refused(tmp_path):
 
 
 def test_a_word_that_does_not_fit_the_window_is_refused(project):
-    sf.write("corpora/train-lamp.wav", tone(200.0, 1.8), 16_000, subtype="PCM_16")
+    long = Path("corpora/train-lamp.wav")
+    sf.write(long, tone(200.0, 1.8), 16_000, subtype="PCM_16")
+    table = Path("data/catalog/speech.parquet")
+    rows = [row | ({"sha256": file_sha256(long)} if row["path"] == long.name else {}) for row in read_rows(table)]
+    write_parquet(table, pa.Table.from_pylist(rows))
     with pytest.raises(UserError, match="does not fit window_s 2"):
         run()
 

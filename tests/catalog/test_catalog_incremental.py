@@ -194,12 +194,19 @@ def test_an_index_that_is_none_or_of_another_version_is_made_anew(built: Project
     assert built.snapshot() == whole
 
 
-def test_an_index_that_cannot_be_written_is_named(built: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> None:
-        raise sqlite3.OperationalError("database or disk is full")
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("database or disk is full", "No space left on device.*run the same command again"),
+        ("attempt to write a readonly database", "data/scan.*readonly.*delete the folder"),
+    ],
+)
+def test_an_index_that_cannot_be_written_is_named(fault: str, said: str, built: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise sqlite3.OperationalError(fault)
 
-    monkeypatch.setattr(index, "_connect", full)
-    with pytest.raises(UserError, match=r"data/scan.*disk is full.*delete the folder"):
+    monkeypatch.setattr(index, "_connect", refused)
+    with pytest.raises(UserError, match=said):
         built.build()
 
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from tasks.common.audio import RATE, active_power, rms_dbfs
 from tasks.common.errors import UserError
 from tasks.common.fanout import in_process, in_workers
-from tasks.common.seeds import content_id
+from tasks.common.seeds import content_id, file_sha256
 from tasks.common.tables import read_rows, write_parquet
 from tasks.mix.manifest import MANIFEST, printed, report
 from tasks.mix.read import mixture_rows, mixture_waves, waves_of
@@ -189,6 +189,11 @@ def test_mix_reading(project: Path) -> None:
 def test_mix_a_silent_noise_is_left_out_and_said(project: Path, caplog: pytest.LogCaptureFixture) -> None:
     silent = content_id(["noise", 0])
     sf.write(f"data/corpora/noise/{silent}.wav", np.zeros(RATE, np.float32), RATE, subtype="PCM_16")
+    rows = [
+        row | ({"sha256": file_sha256(Path(f"data/corpora/noise/{silent}.wav"))} if row["clip_id"] == silent else {})
+        for row in read_rows(Path("data/catalog/noise.parquet"))
+    ]
+    write_parquet(Path("data/catalog/noise.parquet"), pa.Table.from_pylist(rows))
     run(in_process)
     assert not any(silent in row["noise_ids"] for row in mixture_rows())
     assert f"noise/{silent}.wav is left out: the noise is silent" in caplog.text

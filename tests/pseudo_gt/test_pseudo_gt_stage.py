@@ -65,7 +65,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "profiles").mkdir()
     (tmp_path / "profiles/tiny.yaml").write_text("{}\n")
     params = yaml.safe_load((teacher_side.ROOT / "params.yaml").read_text())["pseudo_gt"] | {"tokenizer": "tok", "shards": 3}
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump({"profile": "tiny", "pseudo_gt": params}))
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump({"profile": "tiny", "corpora": "corpora", "pseudo_gt": params}))
     build_processor([f" {word}" for word in teacher_side.WORDS], 2).save_pretrained("tok")
     rows = [teacher_side.clip("speech", "train", number, 1.0)[0] for number in range(3)]
     items = [teacher_side.item(row, task, f"{task}?", "lamp") for row in rows for task in ("first", "last", "background")]
