@@ -109,13 +109,8 @@ def test_the_stage_writes_a_folder_and_its_log(project, training_params):
 
 
 def test_no_words_is_the_users_mistake(project):
-    write_parquet(
-        Path("data/catalog/speech.parquet"),
-        [],
-        pa.schema(
-            [(name, pa.string()) for name in ("clip_id", "path", "sha256", "corpus", "speaker", "text", "kind", "split")] + [("sampling_rate", pa.int32())]
-        ),
-    )
+    texts = ("clip_id", "path", "sha256", "corpus", "speaker", "text", "kind", "split")
+    write_parquet(Path("data/catalog/speech.parquet"), [], pa.schema([*((name, pa.string()) for name in texts), ("sampling_rate", pa.int32())]))
     with pytest.raises(UserError, match="no single words"):
         run()
 
