@@ -179,7 +179,8 @@ def run(*, fan_out):
 FLOW = "import flows.build_curriculum as b; s = b.build_curriculum(return_state=True, runner='%s'); print('STATE', s.type.value, s.message)"
 
 
-@pytest.mark.parametrize("runner", ["process", pytest.param("dask", marks=pytest.mark.soak), pytest.param("ray", marks=pytest.mark.soak)])
+@pytest.mark.soak
+@pytest.mark.parametrize("runner", ["process", "dask", "ray"])
 def test_remote_a_build_whose_workers_open_nothing_of_the_project(
     toy: Path,  # noqa: F811
     prefect_api: None,

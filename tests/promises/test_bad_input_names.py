@@ -2,7 +2,9 @@
 
 import multiprocessing
 import os
+import sys
 import tempfile
+import traceback
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -77,7 +79,13 @@ def _as_nobody(work: Any, folder: Path) -> int:
             os.setgroups([])
             os.setgid(65534)
             os.setuid(65534)
-        work(folder)
+        try:
+            work(folder)
+        except BaseException:
+            traceback.print_exc()
+            sys.stderr.flush()
+            os._exit(1)
+        os._exit(0)  # what the session of tests has registered for its own end is not this process's to do
 
     process = multiprocessing.get_context("fork").Process(target=child)
     process.start()

@@ -14,6 +14,7 @@ import pytest
 import yaml
 from prefect.settings import PREFECT_API_URL
 
+from tasks.common.cli import stage_alone
 from tests.incremental import small_build
 from tests.promises.killing import ROOT, command_of, leftovers, plain, small_world, tree
 
@@ -113,10 +114,12 @@ def test_two_commands_of_one_stage_make_what_one_makes(tmp_path: Path) -> None:
         small_build.rebuild("catalog", "rooms", "items", "mix")
     expected = tree(folder)
     shutil.rmtree(folder / "data/mixtures")
-    both = [subprocess.Popen(command_of("mix", "stage"), cwd=folder, env=plain(), stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    with contextlib.chdir(folder), stage_alone("mix"):  # neither is through before the other has begun
+        both = [subprocess.Popen(command_of("mix", "stage"), env=plain(), stderr=subprocess.PIPE, text=True) for _ in range(2)]
+        for process in both:
+            said(process, "stage mix already runs in this folder: waiting for it")
     errors = [process.communicate(timeout=240)[1] for process in both]
     assert [process.returncode for process in both] == [0, 0], errors
-    assert sum("stage mix already runs in this folder: waiting for it" in text for text in errors) == 1
     assert sum("mix: done {'mixtures': 0" in text for text in errors) == 1, "the second finds done what the first has done"
     assert tree(folder) == expected
     assert leftovers(folder) == []
