@@ -25,7 +25,9 @@ def add_sum(path: Path) -> None:
 
 
 def _write(folder: Path, sums: Mapping[str, str]) -> None:
-    (folder / SUMS).write_text("".join(f"{sums[name]}  {name}\n" for name in sorted(sums)), encoding="utf-8")
+    from tasks.common.tables import write_text  # which lists the files of the folders it publishes
+
+    write_text(folder / SUMS, "".join(f"{sums[name]}  {name}\n" for name in sorted(sums)))
 
 
 def read_sums(folder: Path) -> dict[str, str]:

@@ -33,6 +33,7 @@ MORE: dict[str, Any] = {
     "training": {"common": {"save_every": 1}},
     "evaluate": {"shard_size": 64},
 }
+DVC_COPY = re.compile(r"/\.[\w-]{22}\.tmp$")
 OUTPUTS = ("data", "models", "reports")
 TIMES = ("data/scan/", "reports/tensorboard/", "reports/build.json", "reports/latency.json", "reports/.build.lock")
 PAGE = Path("reports/index.html")
@@ -269,14 +270,14 @@ class Campaign:
 
 def unsynced(folder: Path, writes: Sequence[str]) -> list[str]:
     """What a power cut could take from the outputs that a run wrote: files that came under their final names other than by a rename of what
-    was on disk, and renames after which their folder was not put on disk."""
+    was on disk, and renames after which their folder was not put on disk. Where DVC copies an output back from its cache, that is DVC's."""
     kinds = [line.split(" ", 1)[0] for line in writes]
     paths = [line.split(" ", 1)[1].rsplit(" ", 2)[0] for line in writes]
     on_disk, sources, bad = set[str](), dict[str, str](), list[str]()
     for number, (kind, path) in enumerate(zip(kinds, paths, strict=True)):
         if kind == "fsync":
             on_disk.add(path)
-        elif kind == "rename" and path.startswith(OUTPUTS) and not Path(path).name.startswith("."):
+        elif kind == "rename" and path.startswith(OUTPUTS) and not Path(path).name.startswith(".") and not DVC_COPY.search(paths[number - 1]):
             sources[path] = paths[number - 1]
             if ("fsync", str(Path(path).parent)) not in zip(kinds[number:], paths[number:], strict=True):
                 bad.append(f"{path}: its folder is not put on disk after the rename")
