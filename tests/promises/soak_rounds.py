@@ -39,10 +39,13 @@ STEPS: dict[str, Any] = {
     "threads": 1,
     "validation_rows": 4,
     "max_new_tokens": 2,
-    "common": {"steps": 2, "batch_items": 2, "warmup_steps": 1, "save_every": 1, "rollouts": {"group_size": 2, "max_new_tokens": 2}},
+    "common": {"batch_items": 2, "warmup_steps": 1, "rollouts": {"group_size": 2, "max_new_tokens": 2}},
     "echodistill": {"rollouts": {"group_size": 2}},
     "xopd": {"rollouts": {"group_size": 2}},
 }
+# Of a round: enough for a build's cut, or so many that starting a run (some 30 kB each of what native libraries keep, however many steps it has,
+# and a stage's process starts one) is lost beside them.
+FEW_STEPS, MANY_STEPS, SHORT_S = 2, 400, 60.0
 LEAST = 4  # rounds, however few seconds there are: a slope wants points
 BOARDS = "reports/tensorboard"  # an events file a run, which is what it is for
 Round = Callable[[float], None]  # given the minutes since the first
@@ -75,7 +78,7 @@ def change_params(section: str, **changes: Any) -> None:
     Path("params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
 
 
-def render() -> Round:
+def render(_: float) -> Round:
     """Eighty mixtures with noise, reverberation, competing talkers and codecs."""
     small_build.write_project(utterances=12)
     change_params("mix", per_noise={"train": 2, "validation": 2, "test": 2})
@@ -88,7 +91,7 @@ def render() -> Round:
     return once
 
 
-def answer() -> Round:
+def answer(_: float) -> Round:
     """The teacher, loaded anew, answers every question."""
     teacher_side.build(Path())
 
@@ -99,10 +102,11 @@ def answer() -> Round:
     return once
 
 
-def learn() -> Round:
-    """The next method from the backbone on, with a checkpoint a step, to the published model."""
+def learn(seconds: float) -> Round:
+    """The next method from the backbone on, with checkpoints on the way, to the published model."""
     teacher_side.build(Path())
-    change_params("training", **STEPS)
+    steps = FEW_STEPS if seconds < SHORT_S else MANY_STEPS
+    change_params("training", **laid(STEPS, {"common": {"steps": steps, "save_every": steps // 2}}))
     references.run(fan_out=in_process)
     pseudo_gt.run()
     difficulty.run(fan_out=in_process)
@@ -119,7 +123,7 @@ def learn() -> Round:
 
 def leak(megabytes: float) -> Round:
     """Answering that keeps some of all that `held` counts: a soak that finds nothing here is worth nothing."""
-    work = answer()
+    work = answer(0)
     kept: list[Any] = []
 
     def once(minutes: float) -> None:
@@ -134,7 +138,7 @@ def leak(megabytes: float) -> Round:
     return once
 
 
-KINDS: dict[str, Callable[[], Round]] = {"render": render, "references": answer, "training": learn}
+KINDS: dict[str, Callable[[float], Round]] = {"render": render, "references": answer, "training": learn}
 
 
 def soak(folder: Path, seconds: float, megabytes: float, kind: str) -> None:
@@ -142,7 +146,7 @@ def soak(folder: Path, seconds: float, megabytes: float, kind: str) -> None:
     project = folder / kind
     project.mkdir(parents=True)
     os.chdir(project)
-    once = leak(megabytes) if kind == "leak" else KINDS[kind]()
+    once = leak(megabytes) if kind == "leak" else KINDS[kind](seconds)
     gc.freeze()  # what is there now need not be looked at after every round
     start = time.monotonic()
     for number in itertools.count():
