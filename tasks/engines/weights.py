@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 
 from tasks.common.errors import UserError
 
-TODO = "Copy the folder again, whole, from where save_pretrained wrote it"
+AGAIN = "Copy the folder again, whole, from where save_pretrained wrote it"
 
 
 def load_weights(kind: Any, folder: Path, dtype: torch.dtype) -> Any:
@@ -20,7 +20,7 @@ def load_weights(kind: Any, folder: Path, dtype: torch.dtype) -> Any:
         model, found = kind.from_pretrained(folder, dtype=dtype, output_loading_info=True, use_safetensors=True, trust_remote_code=False)
     except (OSError, RuntimeError, SafetensorError) as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise UserError(str(folder), f"the weights cannot be loaded ({reason})", TODO) from error
+        raise UserError(str(folder), f"the weights cannot be loaded ({reason})", AGAIN) from error
     if missing := sorted(found["missing_keys"]):
-        raise UserError(str(folder), f"{len(missing)} of its weights are not there, the first {missing[0]}", TODO)
+        raise UserError(str(folder), f"{len(missing)} of its weights are not there, the first {missing[0]}", AGAIN)
     return model
