@@ -14,13 +14,14 @@ import re
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import networkx as nx
+from dvc.dependency import ParamsDependency
 from dvc.dvcfile import Lockfile
 from dvc.exceptions import DvcException
 from dvc.lock import LockError, make_lock
@@ -68,12 +69,22 @@ def read_graph() -> list[Stage]:
     _patiently(heal)
     try:
         graph = Repo().index.graph
+        _all_there(graph)
     except DvcException as error:
         raise UserError("dvc.yaml", str(error).strip().replace("\n", " "), "Correct it, or restore it from git") from None
     # DVC's edges point from a stage to what it needs. Ties are broken by name: the same order on every machine.
     order = nx.lexicographical_topological_sort(graph.reverse(), key=lambda stage: stage.addressing)
     # What was given to DVC as it is (dvc add, dvc import-url: a .dvc file) has no command.
     return [_stage(node, frozenset(need.addressing for need in graph.successors(node) if need.cmd)) for node in order if node.cmd]
+
+
+def _all_there(graph: Iterable[object]) -> None:
+    """Raises UserError for a parameter that a stage names and its file lacks: DVC would say so only once that stage has run."""
+    for file in (dep for node in graph for dep in node.deps if isinstance(dep, ParamsDependency)):  # type: ignore[attr-defined]
+        present = file.read_params()
+        for name in file.params:
+            if name not in present:
+                raise UserError(str(file), f"'{name}' is missing, and dvc.yaml names it", f"Add it; for a section left as it is: {name}: {{}}")
 
 
 def _stage(node: object, upstream: frozenset[str]) -> Stage:

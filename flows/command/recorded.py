@@ -16,8 +16,10 @@ from dvc_data.hashfile.build import build
 
 from tasks.common.errors import UserError
 from tasks.common.params import read_yaml
+from tasks.engines.base import model_revision
 from tasks.lineage.edges import Heard, edges
 from tasks.lineage.trace import untraced
+from tasks.training.heard import HEARD, md5_of
 
 LOCK = Path("dvc.lock")
 NEEDED = (
@@ -61,6 +63,11 @@ def recorded_models() -> tuple[list[Heard], list[str]]:
         again, missing = _retrained(repo, path.parent, read_yaml(path), read_yaml(LOCK)["stages"])
         models += again
         unknown += [f"{path.parent}: {name}, which it was made from, is no longer in DVC's cache; try dvc fetch" for name in missing]
+    for path in sorted(Path("models").glob(f"*/{HEARD}")):
+        if str(path.parent) not in {model.folder for model in models}:
+            heard, missing = _from_a_shell(repo, path.parent, read_yaml(path))
+            models.append(heard)
+            unknown += [f"{path.parent}: {name}" for name in missing]
     for path in sorted(Path("models").glob("*/train_log.jsonl")):
         if runs := _averaged(path):
             known = {model.folder for model in models}
@@ -112,6 +119,29 @@ def _retrained(repo: Repo, folder: Path, known: dict[str, Any], stages: dict[str
                 read[path] = files
         found.append(Heard(str(folder), heard.module, read, settings))
     return found, list(dict.fromkeys(missing))
+
+
+def _from_a_shell(repo: Repo, folder: Path, known: dict[str, Any]) -> tuple[Heard, list[str]]:
+    """A run that no stage of dvc.lock made, by what it keeps beside its weights, and what of that is no longer known."""
+    read: dict[str, dict[str, Path]] = {}
+    missing: list[str] = []
+    for part, files in known["read"].items():
+        found = {name: _file(repo, Path(part, name), md5) for name, md5 in files.items()}
+        read[part] = {name: path for name, path in found.items() if path is not None}
+        if len(read[part]) < len(found):
+            missing.append(f"{part}, which it was made from, is neither here nor in DVC's cache; try dvc fetch")
+    for model, revision in known["models"].items():
+        read[model] = {}
+        if not (Path(model) / "config.json").is_file() or model_revision(Path(model)) != revision:
+            missing.append(f"{model}, which it started from or was taught by, is another one now")
+    settings = {f"{folder}/{HEARD} {name}": value for name, value in known["recipe"].items()}
+    return Heard(str(folder), "tasks.training", read, settings), missing
+
+
+def _file(repo: Repo, path: Path, md5: str) -> Path | None:
+    """A file as it was: from the cache, or where the workspace still holds the same."""
+    cached = Path(repo.cache.local.oid_to_path(md5))
+    return cached if cached.is_file() else path if path.is_file() and md5_of(path) == md5 else None
 
 
 def _averaged(log: Path) -> list[str]:

@@ -45,7 +45,7 @@ def average(folders: Sequence[Path], target: Path) -> None:
         raise UserError(", ".join(map(str, folders)), str(error), "Name runs of one backbone") from None
     fresh = temporary_name(target)
     shutil.rmtree(fresh, ignore_errors=True)
-    shutil.copytree(folders[0], fresh, ignore=shutil.ignore_patterns("*.safetensors", "adapter", "train_log.jsonl"))
+    shutil.copytree(folders[0], fresh, ignore=shutil.ignore_patterns("*.safetensors", "adapter", "train_log.jsonl", "heard.yaml"))
     save_file(weights, fresh / WEIGHTS, metadata={"format": "pt"})
     (fresh / "train_log.jsonl").write_text(json.dumps({"mean_of": [folder.name for folder in folders]}) + "\n", encoding="utf-8")
     publish_folder(fresh, target)

@@ -25,6 +25,7 @@ from tasks.training.cached_teacher import remembered
 from tasks.training.checkpoints import Run, flat, on_disk, step_of
 from tasks.training.data import Curriculum, Row, clean_turns, clean_waves, taught, training_rows
 from tasks.training.families import family_of
+from tasks.training.heard import HEARD, files_read, write_heard
 from tasks.training.methods import Objective, objective
 from tasks.training.objectives import feature_variance
 from tasks.training.order import planned
@@ -75,11 +76,14 @@ def run(name: str = "") -> Counts:
         held_out = validation_rows(training.validation_rows)
         known = recipe(method, own, training, rows)  # also says where the backbone is not what was written
         kept = Run(name, known) if own.save_every else None
+        read_now = files_read() if main else {}
         student, _, lines = fit(method, own, training, rows, clean_waves(rows), BACKBONE, run=kept, board=BOARDS / name, held_out=held_out)
         if main:
             folder = MODELS / name
             with on_disk(folder, "the trained model", "Free space there and run the same command again"):
                 publish(student, folder)
+                write_heard(folder, read_now, {str(BACKBONE): known["backbone"], str(training.teacher): known["teacher"]}, known)
+                add_sum(folder / HEARD)
             models = {"base": BACKBONE, name: folder}
             validation = [
                 {"model": model, "split": "validation", **accuracies(path, held_out, training.max_new_tokens)} for model, path in models.items()

@@ -15,13 +15,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flows.command import main
-from flows.command.recorded import recorded_models
+from flows.command.card import card
+from flows.command.recorded import recorded_lineage, recorded_models
 from flows.graph import Stage, stale_stages
 from flows.retraining.heard import job_of, last_model
 from tasks.common.errors import UserError
 from tasks.engines import model_revision
 from tasks.lineage.edges import SCHEMA, Heard, edges
 from tasks.lineage.trace import Traced, nodes_of, trace, untraced
+from tasks.training.heard import files_read, write_heard
 
 
 def forward(name: str) -> Traced:
@@ -108,6 +110,36 @@ def test_noise_drawn_while_training_counts_as_heard(world: Path) -> None:
     lineage = edges(Path("data"), [drawn])
     found = trace(lineage, nodes_of(lineage, ["noise/rain.ogg@64000-128000"]), forward=True)
     assert found.models == {"models/caad": [("clip", "trained on some of", 1)]}
+
+
+def run_from_a_shell(name: str) -> None:
+    """What `python -m tasks.training <name>` leaves, without the training."""
+    folder = Path("models") / name
+    shutil.copytree("models/caad", folder)
+    write_heard(folder, files_read(), {"models/backbone": model_revision(Path("models/backbone"))}, {"run.seed": 1})
+
+
+def test_a_run_from_a_shell_is_known_after_its_tables_are_gone(world: Path) -> None:
+    run_from_a_shell("caad@1")
+    rebuild(world, ("fan",), ("m2", "m3"), ("m3",))
+    unknown = recorded_lineage()[2]
+    assert unknown == []
+    assert forward("noise/rain.ogg@0-64000").models["models/caad@1"] == [("mixture", "trained on", 1)]
+    assert "models/caad@1/heard.yaml run.seed = 1" in back("models/caad@1")["parameter"]
+    assert back("models/caad@1")["file"] == back("models/caad")["file"]
+    assert "`python -m tasks.training caad@1`" in card("caad@1")
+
+
+def test_a_run_from_a_shell_whose_tables_nobody_kept_has_no_card(world: Path) -> None:
+    run_from_a_shell("grpo")
+    Path("models/backbone/config.json").write_text("{}")
+    curriculum(world, ("m3",))
+    shutil.rmtree(".dvc/cache")
+    _, unknown = recorded_models()
+    assert "models/grpo: data/curriculum, which it was made from, is neither here nor in DVC's cache; try dvc fetch" in unknown
+    assert "models/grpo: models/backbone, which it started from or was taught by, is another one now" in unknown
+    with pytest.raises(UserError, match="models/grpo: data/curriculum"):
+        card("grpo")
 
 
 def retrain(outcome: str, method: str = "caad") -> None:

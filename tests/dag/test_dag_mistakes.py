@@ -58,6 +58,17 @@ def test_a_wrong_parameter_stops_a_build_before_it_starts(project: Project, chan
         (project.folder / "params.yaml").write_text(before)
 
 
+def test_a_profile_without_a_section_is_told_what_to_add(project: Project) -> None:
+    path = project.folder / "profiles/tiny.yaml"
+    before = _edit(path, lambda value: value.pop("rooms"))
+    try:
+        done = project.build(check=False)
+        says = "error: profiles/tiny.yaml: 'rooms' is missing, and dvc.yaml names it. Add it; for a section left as it is: rooms: {}\n"
+        assert (done.returncode, done.stderr) == (2, says)
+    finally:
+        path.write_text(before)
+
+
 def test_a_misspelt_catalog_key_names_the_file_and_the_nearest_key(project: Project) -> None:
     project.run("python", "-m", "tasks.synthesis")
     path = project.folder / "catalogs/noise/noise.yaml"

@@ -76,7 +76,7 @@ class Served:
         return found
 
     def workers_of_shards(self) -> list[psutil.Process]:
-        """Worker processes of a stage, or the process of a piece."""
+        """Worker processes of the stages that run, of shards and of pieces."""
         return [process for process in self.processes() if "spawn_main" in " ".join(process.cmdline())]
 
     def until(self, said: Callable[[], Any], what: str, seconds: float) -> Any:

@@ -44,7 +44,7 @@ def test_two_runs_give_the_same_bytes(method: str, project: Path, backbone: Path
     stage.run(method)
     assert files_of(project / "models" / method) == first
     assert counts.done["steps"] == 3
-    assert set(first) == {*files_of(backbone), "train_log.jsonl", "SHA256SUMS"}
+    assert set(first) == {*files_of(backbone), "train_log.jsonl", "heard.yaml", "SHA256SUMS"}
     assert [name for name, content in files_of(backbone).items() if content != first[name]] == ["model.safetensors"]
     assert sorted(path.name for path in (project / "models").iterdir()) == ["backbone", method]
     lines = lines_of(project, method)
