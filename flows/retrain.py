@@ -28,6 +28,7 @@ from flows.retraining.plan import before_training, plan, trainings
 from flows.server import answers, free_url, server
 from tasks.common.errors import UserError
 from tasks.common.fanout import end_with_parent
+from tasks.common.markdown import fenced, table
 from tasks.common.params import check_all
 from tasks.retrain.learn import Job, Outcome
 from tasks.retrain.learn import retrain as retrain_method
@@ -47,16 +48,16 @@ def method(job: Job) -> tuple[Outcome | None, UserError | None]:
 
 def markdown(outcomes: dict[str, Outcome]) -> str:
     """The outcomes as a table: what each method heard, how it did before and after, and the decision."""
-    lines = ["| method | new rows | condition | questions | before | after | difference, 95 % | |", "|---|---|---|---|---|---|---|---|"]
+    rows = []
     for name, outcome in outcomes.items():
-        lines.append(f"| **{name}** | {outcome['rows_new']} | | | | | | {outcome['verdict']}: {outcome['why']} |")
+        rows.append([name, outcome["rows_new"], "", "", "", "", "", f"{outcome['verdict']}: {outcome['why']}"])
         for key, said in CONDITIONS.items():
             found = outcome.get("scores", {}).get(key, {"n": 0})
             if found["n"]:
                 low, high = found["difference"]["ci95"]
-                change = f"{found['difference']['value']:+.1f} [{low:+.1f}, {high:+.1f}]"
-                lines.append(f"| | | {said} | {found['n']} | {found['previous']:.1f} | {found['candidate']:.1f} | {change} | |")
-    return "\n".join(lines)
+                change = f"{found['difference']['value']:+.1f} ({low:+.1f} to {high:+.1f})"
+                rows.append(["", "", said, found["n"], f"{found['previous']:.1f}", f"{found['candidate']:.1f}", change, ""])
+    return table(["method", "new rows", "condition", "questions", "before", "after", "difference, 95 %", ""], rows)
 
 
 @flow(name="retrain", validate_parameters=False)
@@ -73,7 +74,7 @@ def retrain(dry_run: bool = False) -> Any:
             planned = plan(graph)
             said = "\n".join(planned.lines())
             print(said, flush=True)
-            create_markdown_artifact(key="retrain-plan", markdown=f"```\n{said}\n```", description="What changed and what follows")
+            create_markdown_artifact(key="retrain-plan", markdown=fenced(said), description="What changed and what follows")
             if dry_run or not planned.seconds:
                 return Completed(message="planned" if planned.seconds else "nothing to do")
             build(before_training(graph))
@@ -87,9 +88,9 @@ def retrain(dry_run: bool = False) -> Any:
                 outcomes[last.method] = outcome or {}
     except UserError as error:
         return Failed(message=str(error))
-    table = markdown(outcomes)
-    print(table, flush=True)
-    create_markdown_artifact(key="retrain-result", markdown=table, description="Before and after, and what was kept")
+    compared = markdown(outcomes)
+    print(compared, flush=True)
+    create_markdown_artifact(key="retrain-result", markdown=compared, description="Before and after, and what was kept")
     return Completed(message=", ".join(f"{name} {outcome['verdict']}" for name, outcome in outcomes.items()), data=outcomes)
 
 

@@ -137,7 +137,8 @@ def _count(found: Plan, other: Shadow, runs: Sequence[str]) -> None:
         found.counts |= {"mixtures added": without(new["recipe_hash"], old), "mixtures removed": without(old, new["recipe_hash"]), "shards": missing}
     if "difficulty" in runs:
         noisy = read_parquet(planned, ["mixture_id", "snr_db"], pc.is_valid(pc.field("snr_db")))["mixture_id"] if planned.exists() else NONE
-        known = read_parquet(measured, ["mixture_id"])["mixture_id"] if measured.exists() else NONE
+        anew = "difficulty" in found.changed or "backbone" in runs  # then the answers of today's model and code are asked for again
+        known = read_parquet(measured, ["mixture_id"])["mixture_id"] if measured.exists() and not anew else NONE
         found.counts["noisy mixtures to ask about"] = without(noisy, known)
     if {"items", "references"} & set(runs):
         items = read_rows(other.folder / "data/items.parquet", ["item_id", "task"])

@@ -155,6 +155,9 @@ def test_counts_are_the_differences_to_what_is_there(tmp_path: Path, monkeypatch
     found.changed["references"] = ["tasks/engines modified"]
     planning._count(found, other, ["references"])  # type: ignore[arg-type]
     assert found.counts["references"] == 3, "the teacher may answer all of them anew"
+    found.changed["difficulty"] = ["torch of versions.yaml modified"]
+    planning._count(found, other, ["difficulty"])  # type: ignore[arg-type]
+    assert found.counts["noisy mixtures to ask about"] == 2, "all of them are asked about anew"
 
 
 def test_no_change_is_one_line() -> None:
