@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from tasks.common.errors import UserError, full_disk_named
 from tasks.common.fanout import in_workers, worker_count
 from tasks.common.tables import write_text
@@ -76,7 +78,7 @@ def guarded(body: Callable[[], None]) -> None:
 
 
 def _fail(message: str, status: int = 2) -> int:
-    print(f"error: {message}", file=sys.stderr)
+    tqdm.write(f"error: {message}", file=sys.stderr)  # on a line of its own where a bar is still open
     return status
 
 

@@ -3,7 +3,7 @@
 import json
 import tempfile
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -282,7 +282,8 @@ def train(
             ),
         )
         trainer.remove_callback(PrinterCallback)
-        trainer.train(resume_from_checkpoint=str(newest) if newest else None)
+        with closing(watch):
+            trainer.train(resume_from_checkpoint=str(newest) if newest else None)
         whole = trainer.accelerator.get_state_dict(trainer.model) if trainer.is_fsdp_enabled else None
     return watch.lines, whole
 

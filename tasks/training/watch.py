@@ -11,6 +11,7 @@ from accelerate.utils import gather_object
 from torch import Tensor
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
 from transformers import TrainerCallback
 
 from tasks.common.fanout import progress
@@ -67,6 +68,8 @@ class Watch(TrainerCallback):
         self.tally = Tally()
         self.main = here().is_main_process
         self.shown: Figures = {}
+        self.bar: tqdm[Any] | None = None
+        self.writer: SummaryWriter | None = None
 
     def state_dict(self) -> dict[str, Any]:
         """For a checkpoint; every process calls it."""
@@ -82,7 +85,6 @@ class Watch(TrainerCallback):
         if self.main:
             self.bar = progress(state.max_steps, self.name, "step")
             self.bar.update(state.global_step)
-            self.writer = None
             if self.board:
                 if not state.global_step:
                     shutil.rmtree(self.board, ignore_errors=True)
@@ -90,7 +92,7 @@ class Watch(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         step = state.global_step
-        if self.main:
+        if self.bar is not None:
             self.bar.update()
         if step % self.every == 0 or step == state.max_steps:
             self._gather()
@@ -104,11 +106,12 @@ class Watch(TrainerCallback):
             if self.main:
                 self._show(step, answers)
 
-    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if self.main:
+    def close(self) -> None:
+        """After a run, and after one that failed: what is said of it then stands below its bar."""
+        if self.bar is not None:
             self.bar.close()
-            if self.writer:
-                self.writer.close()
+        if self.writer:
+            self.writer.close()
 
     def _gather(self) -> None:
         """What all processes counted, to the main one."""
@@ -118,7 +121,8 @@ class Watch(TrainerCallback):
     def _show(self, step: int, figures: Figures) -> None:
         self.lines.append({"step": step, **figures})
         self.shown |= figures
-        self.bar.set_postfix({key: f"{value:.3g}" for key, value in self.shown.items() if key != "learning_rate"})
+        if self.bar is not None:
+            self.bar.set_postfix({key: f"{value:.3g}" for key, value in self.shown.items() if key != "learning_rate"})
         if self.writer:
             for key, value in figures.items():
                 self.writer.add_scalar(key, value, step)

@@ -159,7 +159,7 @@ def test_a_checkpoint_is_gone_on_from_without_unpickling(tmp_path: Path, mark: P
     """Every file of one, its list of checksums made to fit, as one could who can write there."""
     (tmp_path / "project").mkdir()
     monkeypatch.chdir(tmp_path / "project")
-    soak_rounds.learn()
+    soak_rounds.learn(0.0)  # two steps, a checkpoint after each
 
     def stop(self: Watch, args: Any, state: Any, control: Any, **_: Any) -> None:
         if state.global_step == 2:
