@@ -32,7 +32,7 @@ from dvc.stage.cache import RunCacheNotFoundError
 from tasks.common import versions
 from tasks.common.cli import Counts
 from tasks.common.errors import UserError
-from tasks.common.tables import write_bytes
+from tasks.common.tables import remove_leftovers, write_bytes
 
 T = TypeVar("T")
 _LINK_TRIAL = re.compile(r"\.[\w-]{22}\.tmp")  # beside the outputs, named by a short UUID
@@ -72,6 +72,9 @@ def read_graph() -> list[Stage]:
         _all_there(graph)
     except DvcException as error:
         raise UserError("dvc.yaml", str(error).strip().replace("\n", " "), "Correct it, or restore it from git") from None
+    # A stage takes away what its killed predecessor left; DVC's run cache may spare it from running again.
+    for out in (out for node in graph for out in node.outs):
+        remove_leftovers(Path(out.def_path))
     # DVC's edges point from a stage to what it needs. Ties are broken by name: the same order on every machine.
     order = nx.lexicographical_topological_sort(graph.reverse(), key=lambda stage: stage.addressing)
     # What was given to DVC as it is (dvc add, dvc import-url: a .dvc file) has no command.

@@ -33,7 +33,7 @@ def publish(temporary: Path, final: Path) -> None:
     sync(temporary)
     temporary.replace(final)
     sync(final.parent)
-    _remove_leftovers(final)
+    remove_leftovers(final)
 
 
 def sync_folder(folder: Path) -> None:
@@ -57,10 +57,11 @@ def publish_folder(temporary: Path, final: Path) -> None:
     temporary.replace(final)
     sync(final.parent)
     shutil.rmtree(aside, ignore_errors=True)
-    _remove_leftovers(final)
+    remove_leftovers(final)
 
 
-def _remove_leftovers(final: Path) -> None:
+def remove_leftovers(final: Path) -> None:
+    """Take away temporary files and folders of a final name whose writers are dead."""
     for path in final.parent.glob(f".{glob.escape(final.name)}.*.tmp"):
         writer = path.name.removeprefix(f".{final.name}.").partition(".")[0]
         if writer.isdigit() and _lives(int(writer)):

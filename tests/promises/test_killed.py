@@ -115,3 +115,18 @@ def test_what_dvc_was_writing_when_it_was_killed_is_put_right(tmp_path: Path, mo
     DVC_LOCK.write_text(whole[:25])
     heal()
     assert not DVC_LOCK.exists()
+
+
+def test_what_a_killed_stage_left_goes_though_the_run_cache_spares_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for command in (["git", "init", "-q"], [str(Path(sys.executable).with_name("dvc")), "init", "-q"]):
+        subprocess.run(command, check=True)
+    Path("dvc.yaml").write_text("stages:\n  items:\n    cmd: python -m tasks.items\n    outs: [data/items.parquet]\n")
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    left, being_written = Path(f"data/.items.parquet.{dead.pid}.tmp"), Path(f"data/.items.parquet.{os.getpid()}.tmp")
+    left.parent.mkdir()
+    for path in (left, being_written):
+        path.touch()
+    assert [stage.name for stage in read_graph()] == ["items"]
+    assert not left.exists() and being_written.exists()
