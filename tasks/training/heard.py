@@ -38,7 +38,9 @@ def write_heard(folder: Path, read: Mapping[str, Mapping[str, str]], models: Map
 
 
 def _files(part: Path) -> list[Path]:
-    return sorted(path for path in part.rglob("*") if path.is_file()) if part.is_dir() else [part] if part.is_file() else []
+    """Without what a killed writer may have left under a temporary name."""
+    found = part.rglob("*") if part.is_dir() else [part]
+    return sorted(path for path in found if path.is_file() and not path.name.startswith("."))
 
 
 def md5_of(path: Path) -> str:

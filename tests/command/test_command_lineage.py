@@ -130,6 +130,12 @@ def test_a_run_from_a_shell_is_known_after_its_tables_are_gone(world: Path) -> N
     assert "`python -m tasks.training caad@1`" in card("caad@1")
 
 
+def test_what_a_killed_stage_left_was_not_heard(world: Path) -> None:
+    before = files_read()
+    Path("data/rooms/.train.parquet.17.tmp").touch()
+    assert files_read() == before and before["data/rooms"].keys() == {"train.parquet"}
+
+
 def test_a_run_from_a_shell_whose_tables_nobody_kept_has_no_card(world: Path) -> None:
     run_from_a_shell("grpo")
     Path("models/backbone/config.json").write_text("{}")
