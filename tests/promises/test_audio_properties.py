@@ -230,7 +230,7 @@ def test_nothing_is_heard_in_two_splits(said: set[tuple[int, int]], heard: set[t
 @pytest.mark.timeout(3600)
 def test_the_properties_hold_for_many_more_sounds() -> None:
     """The tests above with two thousand examples each."""
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "not soak", "-p", "no:cacheprovider", __file__]
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "not soak", "-o", "timeout=3000", "-p", "no:cacheprovider", __file__]
     done = subprocess.run(command, cwd=ROOT, env=os.environ | {"AUDIO_EXAMPLES": "2000"}, capture_output=True, text=True)
     print(done.stdout[-2000:])
     assert done.returncode == 0
