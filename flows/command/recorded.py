@@ -19,7 +19,7 @@ from tasks.common.params import read_yaml
 from tasks.engines.base import model_revision
 from tasks.lineage.edges import Heard, edges
 from tasks.lineage.trace import untraced
-from tasks.training.heard import HEARD, md5_of
+from tasks.training.heard import HEARD, md5_of, read_heard
 
 LOCK = Path("dvc.lock")
 NEEDED = (
@@ -65,7 +65,7 @@ def recorded_models() -> tuple[list[Heard], list[str]]:
         unknown += [f"{path.parent}: {name}, which it was made from, is no longer in DVC's cache; try dvc fetch" for name in missing]
     for path in sorted(Path("models").glob(f"*/{HEARD}")):
         if str(path.parent) not in {model.folder for model in models}:
-            heard, missing = _from_a_shell(repo, path.parent, read_yaml(path))
+            heard, missing = _from_a_shell(repo, path.parent)
             models.append(heard)
             unknown += [f"{path.parent}: {name}" for name in missing]
     for path in sorted(Path("models").glob("*/train_log.jsonl")):
@@ -121,20 +121,21 @@ def _retrained(repo: Repo, folder: Path, known: dict[str, Any], stages: dict[str
     return found, list(dict.fromkeys(missing))
 
 
-def _from_a_shell(repo: Repo, folder: Path, known: dict[str, Any]) -> tuple[Heard, list[str]]:
+def _from_a_shell(repo: Repo, folder: Path) -> tuple[Heard, list[str]]:
     """A run that no stage of dvc.lock made, by what it keeps beside its weights, and what of that is no longer known."""
+    known = read_heard(folder)
     read: dict[str, dict[str, Path]] = {}
     missing: list[str] = []
-    for part, files in known["read"].items():
+    for part, files in known.read.items():
         found = {name: _file(repo, Path(part, name), md5) for name, md5 in files.items()}
         read[part] = {name: path for name, path in found.items() if path is not None}
         if len(read[part]) < len(found):
             missing.append(f"{part}, which it was made from, is neither here nor in DVC's cache; try dvc fetch")
-    for model, revision in known["models"].items():
+    for model, revision in known.models.items():
         read[model] = {}
         if not (Path(model) / "config.json").is_file() or model_revision(Path(model)) != revision:
             missing.append(f"{model}, which it started from or was taught by, is another one now")
-    settings = {f"{folder}/{HEARD} {name}": value for name, value in known["recipe"].items()}
+    settings = {f"{folder}/{HEARD} {name}": value for name, value in known.recipe.items()}
     return Heard(str(folder), "tasks.training", read, settings), missing
 
 

@@ -7,10 +7,12 @@ that is its name in DVC's cache.
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
+from pydantic import StringConstraints
 
+from tasks.common.params import Section, read_yaml, validate
 from tasks.common.tables import write_text
 from tasks.mix.finish import CATALOG, ROOMS
 from tasks.mix.manifest import MANIFEST
@@ -18,6 +20,21 @@ from tasks.training.data import CURRICULUM, SPEECH
 
 HEARD = "heard.yaml"
 READ = (CURRICULUM, MANIFEST, SPEECH, CATALOG / "noise.parquet", ROOMS)
+
+Md5 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+
+
+class Stated(Section):
+    """heard.yaml, as `write_heard` writes it."""
+
+    read: dict[str, dict[str, Md5]]
+    models: dict[str, str]
+    recipe: dict[str, Any]
+
+
+def read_heard(folder: Path) -> Stated:
+    """heard.yaml of a model, which may come from elsewhere; raises UserError for one that is none."""
+    return validate(Stated, read_yaml(folder / HEARD), str(folder / HEARD))
 
 
 def files_read() -> dict[str, dict[str, str]]:

@@ -130,6 +130,13 @@ def test_a_run_from_a_shell_is_known_after_its_tables_are_gone(world: Path) -> N
     assert "`python -m tasks.training caad@1`" in card("caad@1")
 
 
+def test_a_statement_that_is_none_is_one_line(world: Path) -> None:
+    run_from_a_shell("caad@1")
+    Path("models/caad@1/heard.yaml").write_text("read: {data/rooms: {train.parquet: ../../x}}\nmodels: {}\nrecipe: {}\n")
+    with pytest.raises(UserError, match=r"models/caad@1/heard.yaml: 'read.data/rooms.train.parquet'"):
+        recorded_models()
+
+
 def test_what_a_killed_stage_left_was_not_heard(world: Path) -> None:
     before = files_read()
     Path("data/rooms/.train.parquet.17.tmp").touch()
