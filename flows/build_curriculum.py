@@ -27,7 +27,7 @@ from prefect.settings import PREFECT_API_URL
 from prefect.states import Completed, Failed
 from prefect.utilities.timeout import timeout
 
-from flows.graph import Stage, commit, held, leading_to, read_graph, restore, stale_stages
+from flows.graph import Stage, commit, held, leading_to, read_graph, restore, stale_stages, sweep
 from flows.runners import cards, may_pass, runner_name
 from flows.server import answers, free_url, server
 from flows.shards import piece, run_sharded
@@ -90,6 +90,7 @@ def build(graph: list[Stage], runner: str = "process") -> list[dict[str, Any]]:
         a row a stage that ran: `stage`, `seconds`, `done`, `reused`.
     """
     log = get_run_logger()
+    sweep()
     waiting, done, ran = list(graph), set[str](), list[dict[str, Any]]()
     pieces: dict[PrefectFuture[Any], tuple[Stage, str | None]] = {}
     failures = Counter[str]()

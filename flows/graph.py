@@ -72,13 +72,19 @@ def read_graph() -> list[Stage]:
         _all_there(graph)
     except DvcException as error:
         raise UserError("dvc.yaml", str(error).strip().replace("\n", " "), "Correct it, or restore it from git") from None
-    # A stage takes away what its killed predecessor left; DVC's run cache may spare it from running again.
-    for out in (out for node in graph for out in node.outs):
-        remove_leftovers(Path(out.def_path))
     # DVC's edges point from a stage to what it needs. Ties are broken by name: the same order on every machine.
     order = nx.lexicographical_topological_sort(graph.reverse(), key=lambda stage: stage.addressing)
     # What was given to DVC as it is (dvc add, dvc import-url: a .dvc file) has no command.
     return [_stage(node, frozenset(need.addressing for need in graph.successors(node) if need.cmd)) for node in order if node.cmd]
+
+
+def sweep() -> None:
+    """Take away what killed stages left beside their outputs: each does so when it runs again, but DVC's run cache may spare it that.
+
+    For who holds the folder alone: on a shared disk a writer on another machine looks dead from here.
+    """
+    for out in Repo().index.outs:
+        remove_leftovers(Path(out.def_path))
 
 
 def _all_there(graph: Iterable[object]) -> None:

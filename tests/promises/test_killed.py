@@ -11,7 +11,7 @@ from unittest.mock import ANY
 
 import pytest
 
-from flows.graph import DVC_LOCK, LAST_LOCK, heal, read_graph
+from flows.graph import DVC_LOCK, LAST_LOCK, heal, read_graph, sweep
 from tasks.common.seeds import rng_of
 from tests.incremental import small_build
 from tests.promises.killing import Blow, Campaign, command_of, draw, leftovers, plain, small_world, strike, tree, unsynced, world
@@ -128,5 +128,5 @@ def test_what_a_killed_stage_left_goes_though_the_run_cache_spares_it(tmp_path: 
     left.parent.mkdir()
     for path in (left, being_written):
         path.touch()
-    assert [stage.name for stage in read_graph()] == ["items"]
+    sweep()
     assert not left.exists() and being_written.exists()
