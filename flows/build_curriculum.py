@@ -257,6 +257,8 @@ def _main() -> None:
     read_graph()
     if stale_stages():
         raise SystemExit(_build_with_server())
+    with one_build_here():
+        sweep()
     _say("everything is up to date")
     _say_results()
 
